@@ -1,0 +1,1 @@
+"""Safe loading of checkpoints and converters from the authors' weights."""

@@ -1,0 +1,1 @@
+"""2-D detectors; importing this package registers them."""

@@ -1,0 +1,1 @@
+"""Small data sets that come out of published Python packages, one file each."""

@@ -1,0 +1,1 @@
+"""What the tasks share while running: runner, optimiser wrappers, hooks, CPU launch."""

@@ -1,0 +1,33 @@
+"""The child registries of mmext: ``type='mmext.X'`` resolves here from every mm scope.
+
+``locations`` are imported on the first look-up, so a config needs no ``custom_imports``.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    "model", parent=MMENGINE_MODELS, scope="mmext", locations=["mmext.ops", "mmext.detection"]
+)
+TASK_UTILS = Registry(
+    "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]
+)
+OPTIM_WRAPPERS = Registry(
+    "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmext", locations=["mmext.engine"]
+)
+RUNNERS = Registry("runner", parent=MMENGINE_RUNNERS, scope="mmext", locations=["mmext.engine"])
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmext", locations=["mmext.engine"])
+DATASETS = Registry(
+    "dataset", parent=MMENGINE_DATASETS, scope="mmext", locations=["mmext.detection"]
+)
+TRANSFORMS = Registry(
+    "transform", parent=MMENGINE_TRANSFORMS, scope="mmext", locations=["mmext.detection"]
+)
+METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmext", locations=["mmext.detection"])

@@ -1,0 +1,90 @@
+"""Builds ``mmext._C`` and packs tools and configs into ``mmext/.mim``; metadata is in pyproject.toml.
+
+Environment:
+    MMEXT_NO_EXT=1   leave the compiled ops out (the pure-torch references run instead).
+    FORCE_CUDA=1     build the CUDA kernels although no GPU is visible (a toolkit is needed).
+    MAX_JOBS         how many compilers run at once.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).resolve().parent
+PACKED = ("tools", "configs", "model-index.yml")
+
+
+def pack_mim() -> None:
+    """Put tools, configs and the model index where mim and mmengine's config hub look for them.
+
+    A wheel or sdist gets copies, an editable install links, so that an edited config counts.
+    """
+    mim = ROOT / "mmext" / ".mim"
+    mim.mkdir(exist_ok=True)
+    copy = any(command in sys.argv for command in ("sdist", "bdist_wheel"))
+    for name in PACKED:
+        source, target = ROOT / name, mim / name
+        if not source.exists():  # building from an sdist, where .mim is already packed
+            continue
+        if target.is_symlink() or target.is_file():
+            target.unlink()
+        elif target.is_dir():
+            shutil.rmtree(target)
+        if not copy:
+            target.symlink_to(os.path.relpath(source, mim))
+        elif source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+
+
+def extension() -> tuple[list, dict]:
+    """Return the extension module of the ops and the command that builds it."""
+    if os.environ.get("MMEXT_NO_EXT") == "1":
+        return [], {}
+    try:
+        import torch
+        from torch.utils.cpp_extension import (
+            CUDA_HOME,
+            BuildExtension,
+            CppExtension,
+            CUDAExtension,
+        )
+    except ImportError:
+        raise SystemExit(
+            "mmext's ops compile against the torch that you run: install torch first, then "
+            "`pip install --no-build-isolation .` (or set MMEXT_NO_EXT=1 for the slow "
+            "pure-torch ops)."
+        ) from None
+
+    csrc = Path("mmext") / "csrc"
+    sources = sorted(str(path) for path in csrc.rglob("*.cpp"))
+    compile_args = {"cxx": ["-O3", "-fopenmp", "-std=c++20"]}
+    macros = []
+    kind = CppExtension
+    use_cuda = CUDA_HOME is not None and (
+        torch.cuda.is_available() or os.environ.get("FORCE_CUDA") == "1"
+    )
+    if use_cuda:
+        kind = CUDAExtension
+        sources += sorted(str(path) for path in csrc.rglob("*.cu"))
+        compile_args["nvcc"] = ["-O3", "-std=c++20"]
+        macros.append(("MMEXT_WITH_CUDA", None))
+    module = kind(
+        "mmext._C",
+        sources,
+        include_dirs=[str(ROOT / csrc)],
+        define_macros=macros,
+        extra_compile_args=compile_args,
+        extra_link_args=["-fopenmp"],
+    )
+    return [module], {"build_ext": BuildExtension}
+
+
+if __name__ == "__main__":
+    pack_mim()
+    ext_modules, cmdclass = extension()
+    setup(ext_modules=ext_modules, cmdclass=cmdclass)

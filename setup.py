@@ -1,4 +1,4 @@
-"""Builds ``mmext._C`` and packs tools and configs into ``mmext/.mim``; metadata is in pyproject.toml.
+"""Builds ``mmext._C`` and packs tools and configs into ``mmext/.mim`` (metadata: pyproject.toml).
 
 Environment:
     MMEXT_NO_EXT=1   leave the compiled ops out (the pure-torch references run instead).

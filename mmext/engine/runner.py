@@ -1,0 +1,174 @@
+"""The runner of mmext's tools: mmengine's, made complete on a CPU and careful with files."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import is_distributed, master_only
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner as MMEngineRunner
+from torch import distributed, nn
+
+from mmext.checkpoints import install_safe_loading
+from mmext.registry import RUNNERS
+
+from .preflight import check_datasets, explain_unknown_type
+
+
+@RUNNERS.register_module()
+class Runner(MMEngineRunner):
+    """mmengine's runner with five differences.
+
+    * The files and classes that ``cfg`` names are checked before anything is loaded
+      (:mod:`mmext.engine.preflight`).
+    * ``torchrun`` works without an accelerator: the process group is gloo, and DDP gets no device.
+    * Checkpoints are read safely (:mod:`mmext.checkpoints.safe_load`); ``trust_checkpoint=True`` in
+      the config is the user's choice to do otherwise.
+    * Testing, validating or resuming with the checkpoint of another model is an error, not a
+      warning followed by the figures of random weights.
+    * Checkpoints are written to a temporary file and renamed, so that a run that is stopped while
+      writing keeps the one before.
+    """
+
+    # True while a checkpoint must fit the model exactly; else it is a start for fine-tuning.
+    _needs_exact_checkpoint = False
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> "Runner":
+        """Build a runner from ``cfg``.
+
+        Args:
+            cfg: A :class:`mmengine.Config`.
+
+        Raises:
+            mmext.engine.preflight.ConfigError: ``cfg`` names a type that nobody registered.
+        """
+        install_safe_loading(trust=cfg.get("trust_checkpoint", False))
+        with explain_unknown_type(cfg):
+            return super().from_cfg(cfg)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Start the gloo process group first where there is no accelerator, then as mmengine."""
+        if self.distributed and not is_distributed() and get_device() == "cpu":
+            if self.launcher != "pytorch":
+                raise ValueError(
+                    f"--launcher {self.launcher} needs an accelerator. On CPUs start the processes "
+                    "with torchrun (tools/dist_train.sh) and --launcher pytorch."
+                )
+            seconds = env_cfg.get("dist_cfg", {}).get("timeout", 1800)
+            distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap ``model`` as mmengine does, but without a device index on a CPU."""
+        if self.distributed and get_device() == "cpu" and not is_model_wrapper(model):
+            model_wrapper_cfg = {
+                "type": "MMDistributedDataParallel",
+                "device_ids": None,
+                "broadcast_buffers": False,
+                "find_unused_parameters": self.cfg.get("find_unused_parameters", False),
+                **(model_wrapper_cfg or {}),
+            }
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """Check the training and validation data, then train."""
+        check_datasets(self.cfg, ("train", "val"))
+        with explain_unknown_type(self.cfg):
+            return super().train()
+
+    def val(self) -> dict:
+        """Check the data and validate; the checkpoint has to fit the model exactly."""
+        self._needs_exact_checkpoint = True
+        check_datasets(self.cfg, ("val",))
+        with explain_unknown_type(self.cfg):
+            return super().val()
+
+    def test(self) -> dict:
+        """Check the data and test; the checkpoint has to fit the model exactly."""
+        self._needs_exact_checkpoint = True
+        check_datasets(self.cfg, ("test",))
+        with explain_unknown_type(self.cfg):
+            return super().test()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume; the checkpoint has to fit the model exactly."""
+        self._needs_exact_checkpoint = True
+        super().resume(filename, *args, **kwargs)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = "cpu",
+        strict: bool = False,
+        revise_keys: list[tuple[str, str]] = [(r"^module.", "")],  # noqa: B006 (as in the parent)
+    ) -> dict:
+        """Load weights, and say so when the file belongs to another model.
+
+        Args:
+            filename: Local path or URL.
+            map_location: As for :func:`torch.load`.
+            strict: Whether every name and shape has to match; always so when testing or resuming.
+            revise_keys: (pattern, replacement) pairs applied to the names in the file.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            ValueError: The file does not fit: not exactly when testing or resuming, in not one
+                tensor when it starts a training.
+        """
+        exact = strict or self._needs_exact_checkpoint
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        try:
+            checkpoint = super().load_checkpoint(filename, map_location, exact, revise_keys)
+        except RuntimeError as error:
+            if "do not match exactly" not in str(error):
+                raise
+            raise ValueError(
+                f"{filename} is not a checkpoint of this model ({type(model).__name__}). Use the "
+                f"config that it was trained with. In detail: {error}"
+            ) from error
+        if not exact:
+            self._require_some_overlap(filename, model, checkpoint)
+        return checkpoint
+
+    def _require_some_overlap(self, filename: str, model: nn.Module, checkpoint: dict) -> None:
+        loaded = checkpoint.get("state_dict", checkpoint)
+        loaded = {name.removeprefix("module."): value for name, value in loaded.items()}
+        own = model.state_dict()
+        fitting = [name for name in own if name in loaded and loaded[name].shape == own[name].shape]
+        if not fitting:
+            raise ValueError(
+                f"{filename} shares no tensor with this model ({type(model).__name__}), so "
+                f"load_from would change nothing: it has {_examples(loaded)}, the model "
+                f"{_examples(own)}. Give a checkpoint of this model or remove load_from."
+            )
+        self.logger.info(f"{len(fitting)} of the model's {len(own)} tensors come from {filename}")
+
+    @master_only
+    def save_checkpoint(
+        self, out_dir: str, filename: str, file_client_args: dict | None = None, **kwargs: Any
+    ) -> None:
+        """Save a checkpoint under a temporary name and rename it when it is complete.
+
+        Args:
+            out_dir: Folder.
+            filename: File name.
+            file_client_args: As for :meth:`mmengine.runner.Runner.save_checkpoint`.
+            **kwargs: Likewise. With ``backend_args`` (a remote store) the store's own rules hold.
+        """
+        if kwargs.get("backend_args") or file_client_args:
+            super().save_checkpoint(out_dir, filename, file_client_args, **kwargs)
+            return
+        target = os.path.join(out_dir, filename)
+        super().save_checkpoint(out_dir, filename + ".part", **kwargs)
+        os.replace(target + ".part", target)
+
+
+def _examples(state_dict: dict[str, torch.Tensor]) -> str:
+    names = ", ".join(list(state_dict)[:3])
+    return f"{len(state_dict)} tensors ({names}, ...)"

@@ -45,7 +45,7 @@ def load_untrusted(
             that allows it.
         ValueError: The file is no checkpoint at all, or is cut off.
     """
-    name = getattr(path, "name", path)
+    name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "(open file)")
     if isinstance(path, (str, os.PathLike)):
         path = Path(path).expanduser()
         if not path.is_file():

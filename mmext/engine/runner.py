@@ -104,7 +104,7 @@ class Runner(MMEngineRunner):
         filename: str,
         map_location: str | Callable = "cpu",
         strict: bool = False,
-        revise_keys: list[tuple[str, str]] = [(r"^module.", "")],  # noqa: B006 (as in the parent)
+        revise_keys: list[tuple[str, str]] = [(r"^module.", "")],
     ) -> dict:
         """Load weights, and say so when the file belongs to another model.
 

@@ -1,0 +1,25 @@
+// The schemas of every op in namespace `mmext`, and the module whose import registers them.
+//
+// A kernel file adds its implementation with TORCH_LIBRARY_IMPL; fake kernels and autograd formulas
+// are registered in Python, beside the op's wrapper (mmext/ops/<op>.py).
+
+#include <Python.h>
+#include <torch/library.h>
+
+TORCH_LIBRARY(mmext, m) {
+  m.def(
+      "deform_conv2d(Tensor x, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
+      "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
+      "SymInt deform_groups) -> Tensor");
+  m.def(
+      "_deform_conv2d_backward(Tensor grad, Tensor x, Tensor offset, Tensor weight, Tensor? mask, "
+      "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
+      "SymInt deform_groups, bool[4] output_mask) "
+      "-> (Tensor grad_x, Tensor grad_offset, Tensor grad_weight, Tensor grad_mask)");
+}
+
+// `import mmext._C` runs the static initialisers of all object files; the module itself is empty.
+PyMODINIT_FUNC PyInit__C() {
+  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr};
+  return PyModule_Create(&module);
+}

@@ -1,0 +1,51 @@
+# Everything happens in .venv, which the first target that needs it makes.
+#   PYTHON=    the Python that .venv is made with      (default python3)
+#   TORCH=     the torch to put into it                (default: PYTHON's own, else torch==2.13.0)
+#   MAX_JOBS=  how many compilers run at once          (default: as many as cores and memory allow)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+BASE_PYTHON := $(shell command -v $(PYTHON))
+unexport PYTHONPATH PYTHONHOME
+# As after `. .venv/bin/activate`: the commands below are the ones a user types.
+demo test lint bench: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+CONFIG := configs/centernetpp/centernetpp-fast_efflite0_fpn_trees.py
+WORK_DIR := work_dirs/$(basename $(notdir $(CONFIG)))
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint bench
+
+help:  ## say what can be made
+	@echo "make env    make .venv: torch, mmcv, mmdet, mmseg, mmrotate, mmext (about 15 min on two cores once)"
+	@echo "make demo   train a detector on aerial photographs, evaluate it, draw its boxes"
+	@echo "make test   lint and every test"
+	@echo "make lint   ruff"
+	@echo "make bench  speed of the ops beside what they replace"
+	@echo "Options: PYTHON=python3.11  TORCH=torch==2.13.0  MAX_JOBS=2"
+
+env:
+	@$(if $(BASE_PYTHON),,echo "There is no $(PYTHON) here. Name a Python: make env PYTHON=python3.11"; exit 1)
+	@$(BASE_PYTHON) tools/misc/setup_env.py $(if $(TORCH),--torch "$(TORCH)")
+
+demo: env
+	@echo "== 1/4 photographs: cutting tiles and writing COCO files (seconds)"
+	python tools/dataset_converters/trees.py
+	@echo "== 2/4 training (up to 10 min on two cores)"
+	python tools/train.py $(CONFIG)
+	@echo "== 3/4 evaluation on the other scene and the other sites (half a minute)"
+	python tools/test.py $(CONFIG) "$$(cat $(WORK_DIR)/last_checkpoint)" --out $(WORK_DIR)/detections.pkl
+	@echo "== 4/4 pictures (seconds)"
+	python tools/analysis_tools/plot_curves.py $(WORK_DIR)
+	python tools/analysis_tools/contact_sheet.py $(CONFIG) $(WORK_DIR)/detections.pkl
+
+lint: env
+	ruff check .
+	ruff format --check .
+
+test: lint
+	python -m pytest --durations=10
+
+bench: env
+	python tools/benchmarks/deform_conv.py

@@ -1,5 +1,7 @@
 """2-D detectors; importing this package registers them."""
 
+from . import centernet
 from .coco_check import check_coco_dataset
+from .efficientnet_lite import EfficientNetLite
 
-__all__ = ["check_coco_dataset"]
+__all__ = ["EfficientNetLite", "centernet", "check_coco_dataset"]

@@ -1,1 +1,14 @@
-"""CenterNet++ (arXiv 2204.08394): detection from quarter boxes that must agree on a centre."""
+"""CenterNet++: objects as pairs of quarter boxes (arXiv 2204.08394)."""
+
+from .assigners import NearestPointAssigner
+from .detector import CenterNetPlusPlus
+from .fast_head import CenterNetPlusPlusFastHead
+from .losses import PlusOneGIoULoss, SeparateFocalLoss
+
+__all__ = [
+    "CenterNetPlusPlus",
+    "CenterNetPlusPlusFastHead",
+    "NearestPointAssigner",
+    "PlusOneGIoULoss",
+    "SeparateFocalLoss",
+]

@@ -1,0 +1,61 @@
+"""Grouping of quarter boxes into objects."""
+
+import torch
+from torch import Tensor
+
+
+def group_quarters(
+    tl_boxes: Tensor,
+    tl_scores: Tensor,
+    tl_labels: Tensor,
+    br_boxes: Tensor,
+    br_scores: Tensor,
+    br_labels: Tensor,
+    *,
+    distance_threshold: float = 0.5,
+    small_ratio: float = 1 / 5,
+    large_ratio: float = 1 / 4,
+    large_area: float = 3500.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pair top-left with bottom-right quarter boxes whose predicted centres agree.
+
+    A pair spans a box from the corner of the one to the corner of the other. It is an object when
+    the classes are the same, the box has an extent, both predicted centres lie strictly inside the
+    central region of that box, and the rectangle between the two centres covers at most
+    ``distance_threshold`` of the region. Its score is the mean of the two scores.
+
+    The numbers are the official code's, and the default. The paper (arXiv 2204.08394) makes the
+    region a third of the side of a box below 150 px and a fifth above, and averages the scores of
+    two corners and a centre; the official code does not use the scores of centres.
+
+    Args:
+        tl_boxes (Tensor): (N, 4) top-left quarter boxes x1, y1, cx, cy in pixels.
+        tl_scores (Tensor): (N,) scores.
+        tl_labels (Tensor): (N,) classes.
+        br_boxes (Tensor): (M, 4) bottom-right quarter boxes cx, cy, x2, y2 in pixels.
+        br_scores (Tensor): (M,) scores.
+        br_labels (Tensor): (M,) classes.
+        distance_threshold (float): Largest share of the central region between the two centres.
+        small_ratio (float): Side of the central region relative to the side of a small box.
+        large_ratio (float): The same for a large box.
+        large_area (float): Boxes of more pixels (in px^2) are large.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: (K, 4) boxes x1, y1, x2, y2, (K,) scores, (K,) classes.
+    """
+    top_left, bottom_right = tl_boxes[:, None, :2], br_boxes[None, :, 2:]
+    wh = bottom_right - top_left  # (N, M, 2)
+    ratio = torch.where(wh.prod(-1) > large_area, large_ratio, small_ratio)
+    region = ratio[..., None] * wh
+    middle = (top_left + bottom_right) / 2
+    tl_centre, br_centre = tl_boxes[:, None, 2:], br_boxes[None, :, :2]
+
+    tl_inside = ((tl_centre - middle).abs() < region / 2).all(-1)
+    br_inside = ((br_centre - middle).abs() < region / 2).all(-1)
+    between = (tl_centre - br_centre).abs().prod(-1)
+    close = between <= distance_threshold * region.prod(-1)
+    same_class = tl_labels[:, None] == br_labels[None]
+    tl, br = (same_class & (wh > 0).all(-1) & tl_inside & br_inside & close).nonzero().unbind(1)
+
+    boxes = torch.cat((tl_boxes[tl, :2], br_boxes[br, 2:]), -1)
+    return boxes, (tl_scores[tl] + br_scores[br]) / 2, tl_labels[tl]

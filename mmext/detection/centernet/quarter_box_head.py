@@ -1,0 +1,342 @@
+"""What the heads of CenterNet++ share: quarter box losses, semantic maps, and decoding."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from mmcv.ops import batched_nms
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.layers import multiclass_nms
+from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig, reduce_mean
+from mmengine.model import bias_init_with_prob, normal_init
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmext.registry import MODELS, TASK_UTILS
+
+from .grouping import group_quarters
+from .quarter_boxes import flatten_levels, points_to_boxes, split_boxes
+from .quarter_branch import QuarterBranch, conv_tower
+from .targets import QuarterTargets, quarter_targets, semantic_weights, usable_instances
+
+# Boxes are divided by this many strides before the box losses (official `point_base_scale`). It
+# matters because the official GIoU adds 1 to each side.
+LOSS_SCALE = 4
+
+
+class QuarterBoxHead(BaseDenseHead):
+    """Base of the CenterNet++ heads.
+
+    A subclass builds ``self.branches`` (a ``tl`` and a ``br`` :class:`QuarterBranch`), writes
+    ``forward``, and passes its outputs on to :meth:`quarter_losses` and :meth:`detect`.
+
+    Args:
+        num_classes (int): Number of classes C.
+        in_channels (int): Channels of the feature maps.
+        feat_channels (int): Channels of towers and shared convolutions.
+        shared_stacked_convs (int): Convolutions on the sum of the two box towers.
+        strides (Sequence[int]): Pixels per cell of each level, finest first.
+        norm_cfg (dict): Norm of towers and shared convolutions.
+        loss_cls (dict): Loss of the classes, on logits (n, C) and labels (n,).
+        loss_pts_init (dict): Loss of the first quarter boxes.
+        loss_pts_refine (dict): Loss of the final quarter boxes.
+        loss_sem (dict): Loss of the semantic maps.
+        train_cfg (dict | None): ``init`` and ``refine``, each with an ``assigner``.
+        test_cfg (dict | None): ``nms_pre`` (cells kept per level and branch), ``score_thr``,
+            ``quarter_nms`` and ``max_per_branch`` (before grouping), ``grouping`` (keyword
+            arguments of :func:`group_quarters`), ``nms`` and ``max_per_img`` (after it).
+        init_cfg (dict | None): For mmengine.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int,
+        shared_stacked_convs: int,
+        strides: Sequence[int],
+        norm_cfg: ConfigType,
+        loss_cls: ConfigType,
+        loss_pts_init: ConfigType,
+        loss_pts_refine: ConfigType,
+        loss_sem: ConfigType,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.feat_channels = feat_channels
+        self.norm_cfg = norm_cfg
+        self.prior_generator = MlvlPointGenerator(strides, offset=0)
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_pts_init = MODELS.build(loss_pts_init)
+        self.loss_pts_refine = MODELS.build(loss_pts_refine)
+        self.loss_sem = MODELS.build(loss_sem)
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg
+        if train_cfg is not None:
+            self.init_assigner = TASK_UTILS.build(train_cfg["init"]["assigner"])
+            self.refine_assigner = TASK_UTILS.build(train_cfg["refine"]["assigner"])
+
+        self.branches: dict[str, QuarterBranch] | nn.ModuleDict
+        self.shared_convs = conv_tower(
+            feat_channels, feat_channels, [None] * shared_stacked_convs, norm_cfg
+        )
+        self.sem_out = nn.Conv2d(feat_channels, num_classes, 1)
+        self.sem_embedding = ConvModule(feat_channels, feat_channels, 1, norm_cfg=norm_cfg)
+
+    def init_weights(self) -> None:
+        """Initialise as the official code does.
+
+        N(0, 0.01^2) everywhere, class and semantic logits at a probability of 0.01, but for the
+        semantic embedding, which keeps the default of ``ConvModule`` (Kaiming).
+        """
+        for branch in self.branches.values():
+            branch.reset_parameters()
+        for layer in self.shared_convs:
+            normal_init(layer.conv, std=0.01)
+        normal_init(self.sem_out, std=0.01, bias=bias_init_with_prob(0.01))
+        super().init_weights()
+
+    def grid(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+        """List the cells of all levels.
+
+        Args:
+            maps (Sequence[Tensor]): One (B, C, H, W) map per level.
+
+        Returns:
+            tuple[Tensor, list[int]]: (N, 3) x, y and stride of the cells in pixels, and the number
+            of cells per level.
+        """
+        levels = self.prior_generator.grid_priors(
+            [m.shape[-2:] for m in maps], device=maps[0].device, with_stride=True
+        )
+        return torch.cat(levels)[:, :3], [len(level) for level in levels]
+
+    def quarter_losses(
+        self,
+        cls_scores: tuple[list[Tensor], list[Tensor]],
+        pts_init: tuple[list[Tensor], list[Tensor]],
+        pts_refine: tuple[list[Tensor], list[Tensor]],
+        sem_scores: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+    ) -> dict[str, list[Tensor] | Tensor]:
+        """Losses of the quarter boxes and of the semantic maps.
+
+        Every sum is divided by its number of positive cells, averaged over the processes so that
+        two of them equal one with the whole batch (the official code divides by the local count).
+
+        Args:
+            cls_scores (tuple[list[Tensor], list[Tensor]]): Top-left and bottom-right class logits,
+                per level (B, C, H, W).
+            pts_init (tuple[list[Tensor], list[Tensor]]): First point sets, (B, 2K, H, W).
+            pts_refine (tuple[list[Tensor], list[Tensor]]): Final point sets, (B, 2K, H, W).
+            sem_scores (list[Tensor]): Semantic logits, per level (B, C, H, W).
+            batch_gt_instances (list[InstanceData]): ``bboxes`` and ``labels`` of each image.
+            batch_img_metas (list[dict]): ``pad_shape`` of each image.
+
+        Returns:
+            dict: ``loss_cls``, ``loss_pts_init`` and ``loss_pts_refine`` with a value per level,
+            the mean of both branches, and ``loss_sem``.
+        """
+        grid, sizes = self.grid(sem_scores)
+        instances = [usable_instances(gt, self.num_classes) for gt in batch_gt_instances]
+        valid = self._valid_cells(sem_scores, batch_img_metas)
+        init_boxes = [points_to_boxes(flatten_levels(p), grid) for p in pts_init]
+        refine_boxes = [points_to_boxes(flatten_levels(p), grid) for p in pts_refine]
+        init, refine = self._targets(instances, grid, sizes, valid, init_boxes)
+
+        weights = self._semantic_targets(sem_scores, instances)
+        counts = [t.num_pos for t in (*init, *refine)] + [(weights > 0).sum(), weights.sum()]
+        *num_pos, sem_pos, sem_sum = reduce_mean(torch.stack([c.float() for c in counts])).unbind()
+
+        losses: dict[str, list[Tensor] | Tensor] = {
+            "loss_cls": self._cls_losses(cls_scores, refine, valid, sizes, num_pos[2:]),
+            "loss_pts_init": self._box_losses(
+                self.loss_pts_init, init_boxes, init, grid, sizes, num_pos[:2]
+            ),
+            "loss_pts_refine": self._box_losses(
+                self.loss_pts_refine, refine_boxes, refine, grid, sizes, num_pos[2:]
+            ),
+        }
+        losses["loss_sem"] = self.loss_sem(flatten_levels(sem_scores), weights, sem_sum, sem_pos)
+        return losses
+
+    def _valid_cells(self, maps: Sequence[Tensor], metas: list[dict]) -> Tensor:
+        """Tell cells of the image from cells of the batch's padding, (B, N)."""
+        sizes = [m.shape[-2:] for m in maps]
+        flags = [
+            self.prior_generator.valid_flags(sizes, meta["pad_shape"], maps[0].device)
+            for meta in metas
+        ]
+        return torch.stack([torch.cat(levels) for levels in flags])
+
+    def _targets(
+        self,
+        instances: InstanceList,
+        grid: Tensor,
+        sizes: list[int],
+        valid: Tensor,
+        init_boxes: list[Tensor],
+    ) -> tuple[list[QuarterTargets], list[QuarterTargets]]:
+        """Targets of both stages, each for the top-left and the bottom-right branch.
+
+        The init stage assigns cells by their place, the refine stage (and with it the classes) by
+        the boxes that the init stage predicts there.
+        """
+        labels = [gt.labels for gt in instances]
+        cells = grid.expand(len(instances), -1, -1)
+        init, refine = [], []
+        for side, boxes in enumerate(init_boxes):
+            quarters = [split_boxes(gt.bboxes)[side] for gt in instances]
+            common = (valid, sizes, quarters, labels, self.num_classes)
+            init.append(quarter_targets(self.init_assigner, cells, *common))
+            refine.append(quarter_targets(self.refine_assigner, boxes.detach(), *common))
+        return init, refine
+
+    def _semantic_targets(self, sem_scores: list[Tensor], instances: InstanceList) -> Tensor:
+        """Semantic weights of all levels, (B, N, C): painted on the finest, nearest elsewhere."""
+        finest = semantic_weights(
+            instances,
+            self.num_classes,
+            sem_scores[0].shape[-2:],
+            self.prior_generator.strides[0][0],
+        )
+        return flatten_levels([F.interpolate(finest, size=s.shape[-2:]) for s in sem_scores])
+
+    def _cls_losses(
+        self,
+        cls_scores: tuple[list[Tensor], list[Tensor]],
+        targets: list[QuarterTargets],
+        valid: Tensor,
+        sizes: list[int],
+        num_pos: list[Tensor],
+    ) -> list[Tensor]:
+        """Class loss per level, the mean of both branches."""
+        weight = [v.flatten().float() for v in valid.split(sizes, 1)]
+        labels = [target.labels.split(sizes, 1) for target in targets]
+        losses = []
+        for level in range(len(sizes)):
+            both = [
+                self.loss_cls(
+                    flatten_levels([cls_scores[side][level]]).flatten(0, 1),
+                    labels[side][level].flatten(),
+                    weight[level],
+                    avg_factor=num_pos[side],
+                )
+                for side in range(2)
+            ]
+            losses.append(sum(both) / 2)
+        return losses
+
+    def _box_losses(
+        self,
+        criterion: nn.Module,
+        boxes: list[Tensor],
+        targets: list[QuarterTargets],
+        grid: Tensor,
+        sizes: list[int],
+        num_pos: list[Tensor],
+    ) -> list[Tensor]:
+        """Box loss per level over the positive cells, the mean of both branches."""
+        scale = LOSS_SCALE * grid[:, 2:3]
+        losses = [grid.new_zeros(())] * len(sizes)
+        for side in range(2):
+            positive = (targets[side].labels < self.num_classes).split(sizes, 1)
+            pred = (boxes[side] / scale).split(sizes, 1)
+            target = (targets[side].boxes / scale).split(sizes, 1)
+            for level, mask in enumerate(positive):
+                loss = criterion(pred[level][mask], target[level][mask], avg_factor=num_pos[side])
+                losses[level] = losses[level] + loss / 2
+        return losses
+
+    def candidates(
+        self,
+        cls_scores: list[Tensor],
+        points: list[Tensor],
+        batch_img_metas: list[dict],
+        nms_pre: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode the best cells of one branch, for all images at once.
+
+        Args:
+            cls_scores (list[Tensor]): Class logits per level, (B, C, H, W).
+            points (list[Tensor]): Final point sets per level, (B, 2K, H, W).
+            batch_img_metas (list[dict]): ``img_shape`` of each image, to which boxes are clamped.
+            nms_pre (int): Cells kept per level, by their best class.
+
+        Returns:
+            tuple[Tensor, Tensor]: (B, M, 4) quarter boxes in pixels and (B, M, C) scores.
+        """
+        grid, sizes = self.grid(cls_scores)
+        boxes_per_level = points_to_boxes(flatten_levels(points), grid).split(sizes, 1)
+        scores_per_level = flatten_levels(cls_scores).sigmoid().split(sizes, 1)
+        kept_boxes, kept_scores = [], []
+        for boxes, scores in zip(boxes_per_level, scores_per_level, strict=True):
+            if scores.size(1) > nms_pre:
+                index = scores.amax(-1).topk(nms_pre).indices[..., None]
+                boxes = boxes.gather(1, index.expand(-1, -1, 4))
+                scores = scores.gather(1, index.expand(-1, -1, scores.size(-1)))
+            kept_boxes.append(boxes)
+            kept_scores.append(scores)
+        boxes = torch.cat(kept_boxes, 1)
+        limits = boxes.new_tensor([[*meta["img_shape"][1::-1]] * 2 for meta in batch_img_metas])
+        return boxes.clamp(min=0).minimum(limits[:, None]), torch.cat(kept_scores, 1)
+
+    def detect(
+        self,
+        top_left: tuple[Tensor, Tensor],
+        bottom_right: tuple[Tensor, Tensor],
+        batch_img_metas: list[dict],
+        cfg: ConfigType,
+        rescale: bool,
+    ) -> InstanceList:
+        """Turn quarter boxes into objects.
+
+        Boxes are scaled back before they are grouped, as in the official code: the area that
+        separates small from large objects is one in the original image.
+
+        Args:
+            top_left (tuple[Tensor, Tensor]): (B, M, 4) boxes and (B, M, C) scores.
+            bottom_right (tuple[Tensor, Tensor]): The same of the other branch.
+            batch_img_metas (list[dict]): ``scale_factor`` (w, h) of each image if ``rescale``.
+            cfg (dict): As ``test_cfg``.
+            rescale (bool): Whether boxes go back to the original image.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` (K, 4), ``scores`` (K,) and ``labels`` (K,) per image.
+        """
+        results = []
+        for i, meta in enumerate(batch_img_metas):
+            quarters = []
+            for boxes, scores in (top_left, bottom_right):
+                image_boxes = boxes[i]
+                if rescale:
+                    image_boxes = image_boxes / image_boxes.new_tensor([*meta["scale_factor"]] * 2)
+                background = scores.new_zeros((scores.size(1), 1))
+                dets, labels = multiclass_nms(
+                    image_boxes,
+                    torch.cat((scores[i], background), -1),
+                    cfg["score_thr"],
+                    cfg["quarter_nms"],
+                    cfg["max_per_branch"],
+                )
+                quarters += [dets[:, :4], dets[:, 4], labels]
+            results.append(self._merge(group_quarters(*quarters, **cfg["grouping"]), cfg))
+        return results
+
+    @staticmethod
+    def _merge(objects: tuple[Tensor, Tensor, Tensor], cfg: ConfigType) -> InstanceData:
+        """Suppress duplicates within each class and keep the best."""
+        boxes, scores, labels = objects
+        if len(boxes):
+            dets, keep = batched_nms(boxes, scores, labels, cfg["nms"])
+            dets, keep = dets[: cfg["max_per_img"]], keep[: cfg["max_per_img"]]
+            boxes, scores, labels = dets[:, :4], dets[:, 4], labels[keep]
+        return InstanceData(bboxes=boxes, scores=scores, labels=labels)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, OPTIMIZERS, DefaultScope
 from mmengine.registry import root as mmengine_registries
 
 from mmext.registry import DATASET_CHECKS
@@ -81,6 +81,7 @@ def explain_unknown_type(cfg: Config) -> Iterator[None]:
         ConfigError: Instead of the KeyError, with the nearest registered names.
     """
     try:
+        _check_optimizer(cfg)
         yield
     except KeyError as error:
         found = re.search(r"([\w.]+) is not in the (?:[\w-]+::)?([\w ]+) registry", str(error))
@@ -95,6 +96,14 @@ def explain_unknown_type(cfg: Config) -> Iterator[None]:
             f"{registry_name}.{hint} Check the spelling and the scope (mmext's own parts are "
             "written 'mmext.Name'), or add the module that registers it to custom_imports."
         ) from error
+
+
+def _check_optimizer(cfg: Config) -> None:
+    """Raise the KeyError that mmengine forgets for optimisers: it calls None there."""
+    for path, node in walk(cfg.get("optim_wrapper"), "optim_wrapper"):
+        kind = node.get("type")
+        if path.endswith("optimizer") and isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+            raise KeyError(f"{kind} is not in the mmengine::optimizer registry")
 
 
 def _known_names(registry_name: str) -> list[str]:

@@ -123,7 +123,7 @@ class Progress:
             done, total = int(match[1]), int(match[2])
             self.text = f"downloading {done / 1e6:.0f} of {total / 1e6:.0f} MB"
         elif match := self._ACTIVITY.match(line):
-            self.text = match[0].strip()
+            self.text = match[0].strip()[:70]
 
     def _compiled(self, count: int, total: int, now: float) -> None:
         self.text = f"compiled {count} of {total} files ({100 * count // max(total, 1)} %)"

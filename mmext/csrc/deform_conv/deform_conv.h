@@ -37,27 +37,38 @@ struct Geometry {
   MMEXT_HOST_DEVICE int64_t points() const { return batch * out_pixels(); }
 };
 
-// One kernel tap of one output point for one deform group.
-struct TapIndex {
-  int64_t image, row, col;  // output point
-  int64_t deform_group, tap;
+// An output point.
+struct Point {
+  int64_t image, pixel, row, col;
 };
 
-MMEXT_HOST_DEVICE TapIndex tap_index(const Geometry& g, int64_t point) {
-  const int64_t pixel = point % g.out_pixels();
-  return {point / g.out_pixels(), pixel / g.out_width, pixel % g.out_width, 0, 0};
+MMEXT_HOST_DEVICE Point point_at(const Geometry& g, int64_t index) {
+  const int64_t image = index / g.out_pixels(), pixel = index % g.out_pixels();
+  const int64_t row = pixel / g.out_width;
+  return {image, pixel, row, pixel - row * g.out_width};
 }
 
-// Where a tap's mask lies in a (N, deform_groups * taps, out_h, out_w) tensor.
-MMEXT_HOST_DEVICE int64_t mask_position(const Geometry& g, const TapIndex& i) {
-  const int64_t channel = (i.image * g.deform_groups + i.deform_group) * g.taps() + i.tap;
-  return (channel * g.out_height + i.row) * g.out_width + i.col;
+// A kernel point of a deform group.
+struct Tap {
+  int64_t deform_group, index, row, col;
+};
+
+MMEXT_HOST_DEVICE Tap tap_at(const Geometry& g, int64_t deform_group, int64_t index) {
+  const int64_t row = index / g.kernel_w;
+  return {deform_group, index, row, index - row * g.kernel_w};
 }
 
-// Where a tap's row offset lies; its column offset lies `out_pixels()` further on.
-MMEXT_HOST_DEVICE int64_t offset_position(const Geometry& g, const TapIndex& i) {
-  const int64_t channel = (i.image * g.deform_groups + i.deform_group) * g.taps() + i.tap;
-  return (2 * channel * g.out_height + i.row) * g.out_width + i.col;
+// Where a mask lies in a (N, deform_groups * taps, out_h, out_w) tensor.
+MMEXT_HOST_DEVICE int64_t mask_position(const Geometry& g, const Point& p, const Tap& t) {
+  const int64_t channel = (p.image * g.deform_groups + t.deform_group) * g.taps() + t.index;
+  return channel * g.out_pixels() + p.pixel;
+}
+
+// Where a row offset lies in a (N, 2 * deform_groups * taps, out_h, out_w) tensor; the column
+// offset lies `out_pixels()` further on.
+MMEXT_HOST_DEVICE int64_t offset_position(const Geometry& g, const Point& p, const Tap& t) {
+  const int64_t channel = (p.image * g.deform_groups + t.deform_group) * g.taps() + t.index;
+  return 2 * channel * g.out_pixels() + p.pixel;
 }
 
 // A bilinear sample: its four corner pixels (top left, top right, bottom left, bottom right).
@@ -76,14 +87,15 @@ struct Sample {
   }
 };
 
+// The sample under tap `t` of output point `p`, moved by `offset` (all offsets of the batch).
 template <typename T>
-MMEXT_HOST_DEVICE Sample<T> locate(const Geometry& g, const TapIndex& i, const T* offset) {
-  const T* tap_offset = offset + offset_position(g, i);
-  const int64_t kernel_row = i.tap / g.kernel_w, kernel_col = i.tap % g.kernel_w;
+MMEXT_HOST_DEVICE Sample<T> locate(
+    const Geometry& g, const Point& p, const Tap& t, const T* offset) {
+  const T* moved = offset + offset_position(g, p, t);
   const T row =
-      static_cast<T>(i.row * g.stride_h - g.pad_h + kernel_row * g.dilation_h) + tap_offset[0];
-  const T col = static_cast<T>(i.col * g.stride_w - g.pad_w + kernel_col * g.dilation_w) +
-      tap_offset[g.out_pixels()];
+      static_cast<T>(p.row * g.stride_h - g.pad_h + t.row * g.dilation_h) + moved[0];
+  const T col =
+      static_cast<T>(p.col * g.stride_w - g.pad_w + t.col * g.dilation_w) + moved[g.out_pixels()];
   Sample<T> sample{{-1, -1, -1, -1}, 0, 0, false};
   // Compared before any conversion to integers: offsets may be huge, infinite or NaN.
   if (!(row > -1 && col > -1 && row < static_cast<T>(g.height) && col < static_cast<T>(g.width))) {
@@ -93,7 +105,7 @@ MMEXT_HOST_DEVICE Sample<T> locate(const Geometry& g, const TapIndex& i, const T
   const int64_t top = static_cast<int64_t>(row_floor), left = static_cast<int64_t>(col_floor);
   const bool has_top = top >= 0, has_bottom = top + 1 < g.height;
   const bool has_left = left >= 0, has_right = left + 1 < g.width;
-  const int64_t first = (i.image * g.height + top) * g.width + left;
+  const int64_t first = (p.image * g.height + top) * g.width + left;
   if (has_top && has_left) sample.pixel[0] = first;
   if (has_top && has_right) sample.pixel[1] = first + 1;
   if (has_bottom && has_left) sample.pixel[2] = first + g.width;

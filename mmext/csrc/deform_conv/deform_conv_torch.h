@@ -70,26 +70,39 @@ inline at::MemoryFormat format_like(const at::Tensor& x) {
       : at::MemoryFormat::Contiguous;
 }
 
+// (B, R, C) to contiguous (B, C, R). Each device has its own: torch's copy is slow on a CPU where
+// rows lie a power of two apart, as those of feature maps often do.
+at::Tensor swap_last_axes_cpu(const at::Tensor& tensor);
+
+inline at::Tensor swap_last_axes(const at::Tensor& tensor) {
+  return tensor.is_cpu() ? swap_last_axes_cpu(tensor) : tensor.transpose(1, 2).contiguous();
+}
+
 // (N, C, H, W) as a contiguous (N * H * W, C) matrix; free of cost for a channels-last tensor.
 inline at::Tensor rows_of(const at::Tensor& x) {
-  return x.permute({0, 2, 3, 1}).contiguous().view({-1, x.size(1)});
-}
-
-// (O, C / groups, kh, kw) as (O, kh * kw * C / groups), the order of a row of columns.
-inline at::Tensor pack_weight(const at::Tensor& weight) {
-  return weight.permute({0, 2, 3, 1}).contiguous().view({weight.size(0), -1});
-}
-
-inline at::Tensor unpack_weight(const at::Tensor& packed, const Geometry& g) {
-  return packed.view({g.out_channels, g.kernel_h, g.kernel_w, g.channels / g.groups})
-      .permute({0, 3, 1, 2})
-      .contiguous();
+  const at::Tensor last = x.permute({0, 2, 3, 1});
+  return (last.is_contiguous() ? last : swap_last_axes(x.contiguous().flatten(2)))
+      .reshape({-1, x.size(1)});
 }
 
 // The inverse of `rows_of`, in the memory format that the caller wants.
 inline at::Tensor image_of(
     const at::Tensor& rows, int64_t batch, int64_t height, int64_t width, at::MemoryFormat format) {
-  return rows.view({batch, height, width, rows.size(1)}).permute({0, 3, 1, 2}).contiguous(format);
+  if (format == at::MemoryFormat::ChannelsLast) {
+    return rows.view({batch, height, width, rows.size(1)}).permute({0, 3, 1, 2});
+  }
+  return swap_last_axes(rows.view({batch, height * width, rows.size(1)}))
+      .view({batch, rows.size(1), height, width});
+}
+
+// (O, C / groups, kh, kw) as (O, kh * kw * C / groups), the order of a row of columns.
+inline at::Tensor pack_weight(const at::Tensor& weight) {
+  return swap_last_axes(weight.contiguous().flatten(2)).flatten(1);
+}
+
+inline at::Tensor unpack_weight(const at::Tensor& packed, const Geometry& g) {
+  return swap_last_axes(packed.view({g.out_channels, g.taps(), g.channels / g.groups}))
+      .view({g.out_channels, g.channels / g.groups, g.kernel_h, g.kernel_w});
 }
 
 }  // namespace mmext::deform_conv

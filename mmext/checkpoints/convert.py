@@ -1,0 +1,129 @@
+"""Conversion of the authors' checkpoints, one function per family of models."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmext.registry import MODELS
+from mmext.version import __version__
+
+from .centernetpp import convert_centernetpp
+from .convert_rules import Conversion
+from .safe_load import load_untrusted
+
+FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Conversion]] = {
+    "centernetpp": convert_centernetpp,
+}
+
+
+class ConversionError(ValueError):
+    """The source is not a (whole) checkpoint of that family, or does not fit the config."""
+
+
+def convert_checkpoint(
+    family: str,
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    config: str | os.PathLike | None = None,
+    trust: bool = False,
+) -> dict[str, Tensor]:
+    """Convert a checkpoint file; nothing is written unless every tensor found its place.
+
+    Args:
+        family (str): One of ``FAMILIES``.
+        source (str | os.PathLike): The authors' file: a state dict, or a dict with ``state_dict``.
+        target (str | os.PathLike): Where ``dict(state_dict=..., meta=...)`` goes.
+        config (str | os.PathLike | None): A config whose model must take all tensors, and need no
+            others. Without it, names are checked but not shapes.
+        trust (bool): Read files that could run code.
+
+    Returns:
+        dict[str, Tensor]: The converted state dict.
+
+    Raises:
+        ConversionError: Tensors are unknown, missing or of another shape; the message lists them.
+        UnsafeCheckpointError: The file asks for code to be run.
+    """
+    if family not in FAMILIES:
+        raise ConversionError(f"unknown family {family!r}, expected one of {sorted(FAMILIES)}")
+    checkpoint = load_untrusted(source, trust=trust)
+    state_dict = _state_dict_of(checkpoint, source)
+    conversion = FAMILIES[family](state_dict)
+    problems = [f"unknown tensor: {name}" for name in conversion.unknown]
+    problems += [f"no tensor fits: {pattern}" for pattern in conversion.absent]
+    if config is not None and not problems:
+        problems = _compare(_model_for(conversion.state_dict, config), conversion.state_dict)
+    if problems:
+        what = f"the model of {config}" if config is not None else f"family {family!r}"
+        raise ConversionError(
+            f"{source} does not fit {what} ({len(problems)} mismatches). Check the family, the "
+            "config and that the file is complete:\n  " + "\n  ".join(problems)
+        )
+    _save(dict(state_dict=conversion.state_dict, meta=_meta(family, source, checkpoint)), target)
+    return conversion.state_dict
+
+
+def _state_dict_of(checkpoint: Any, source: str | os.PathLike) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint, whether wrapped in ``state_dict`` or not."""
+    state_dict = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise ConversionError(
+            f"{source} holds no state dict: expected a dict of tensors by name, or a dict with "
+            "such a dict under 'state_dict'."
+        )
+    return state_dict
+
+
+def _model_for(state_dict: Mapping[str, Tensor], config: str | os.PathLike) -> nn.Module:
+    """Build the model of a config, or its head if that is all the state dict is about."""
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get("default_scope", "mmengine"))
+    model = MODELS.build(cfg.model)
+    whole = any(name.startswith("backbone.") for name in state_dict)
+    return model if whole or not hasattr(model, "bbox_head") else model.bbox_head
+
+
+def _compare(model: nn.Module, state_dict: Mapping[str, Tensor]) -> list[str]:
+    """List what keeps a state dict from loading into a model with ``strict=True``."""
+    expected = model.state_dict()
+    problems = [f"missing tensor: {name}" for name in expected if name not in state_dict]
+    for name, tensor in state_dict.items():
+        if name not in expected:
+            problems.append(f"unexpected tensor: {name}")
+        elif tensor.shape != expected[name].shape:
+            problems.append(
+                f"shape of {name}: {tuple(tensor.shape)} in the file, "
+                f"{tuple(expected[name].shape)} in the model"
+            )
+    return problems
+
+
+def _meta(family: str, source: str | os.PathLike, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe where the tensors come from, with the class names if the source had them."""
+    meta: dict[str, Any] = dict(family=family, source=Path(source).name, mmext_version=__version__)
+    old_meta = checkpoint.get("meta")
+    if isinstance(old_meta, Mapping) and "CLASSES" in old_meta:
+        meta["dataset_meta"] = dict(classes=tuple(old_meta["CLASSES"]))
+    return meta
+
+
+def _save(checkpoint: Mapping[str, Any], target: str | os.PathLike) -> None:
+    """Write beside the target and rename, so that no half file is ever found there."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(dict(checkpoint), file)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise

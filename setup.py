@@ -61,23 +61,21 @@ def extension() -> tuple[list, dict]:
         ) from None
 
     csrc = Path("mmext") / "csrc"
-    sources = sorted(str(path) for path in csrc.rglob("*.cpp"))
+    cuda_sources = {*csrc.rglob("*.cu"), *csrc.rglob("*_cuda.cpp")}
+    sources = {*csrc.rglob("*.cpp")} - cuda_sources
     compile_args = {"cxx": ["-O3", "-fopenmp", "-std=c++20"]}
-    macros = []
     kind = CppExtension
     use_cuda = CUDA_HOME is not None and (
         torch.cuda.is_available() or os.environ.get("FORCE_CUDA") == "1"
     )
     if use_cuda:
         kind = CUDAExtension
-        sources += sorted(str(path) for path in csrc.rglob("*.cu"))
+        sources |= cuda_sources
         compile_args["nvcc"] = ["-O3", "-std=c++20"]
-        macros.append(("MMEXT_WITH_CUDA", None))
     module = kind(
         "mmext._C",
-        sources,
+        sorted(str(path) for path in sources),
         include_dirs=[str(ROOT / csrc)],
-        define_macros=macros,
         extra_compile_args=compile_args,
         extra_link_args=["-fopenmp"],
     )

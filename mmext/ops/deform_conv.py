@@ -112,7 +112,8 @@ def _sample_columns(
     """
     n, c, height, width = x.shape
     out_h, out_w = offset.shape[2:]
-    offset = offset.reshape(n, deform_groups, -1, 2, out_h, out_w)
+    taps = kernel_size[0] * kernel_size[1]
+    offset = offset.reshape(n, deform_groups, taps, 2, out_h, out_w)
 
     def centres(axis: int, out_size: int) -> tuple[Tensor, Tensor]:
         out = torch.arange(out_size, device=x.device) * stride[axis] - padding[axis]

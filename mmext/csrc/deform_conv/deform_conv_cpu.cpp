@@ -359,6 +359,7 @@ at::Tensor deform_conv2d_cpu(
     const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& mask,
     at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, int64_t groups,
     int64_t deform_groups) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the result must not count as a view
   const Geometry g =
       make_geometry(x, offset, weight, mask, stride, padding, dilation, groups, deform_groups);
   const auto run = [&](auto zero) {
@@ -374,6 +375,7 @@ Gradients deform_conv2d_backward_cpu(
     const at::Tensor& weight, const std::optional<at::Tensor>& mask, at::IntArrayRef stride,
     at::IntArrayRef padding, at::IntArrayRef dilation, int64_t groups, int64_t deform_groups,
     std::array<bool, 4> output_mask) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the results must not count as views
   const Geometry g =
       make_geometry(x, offset, weight, mask, stride, padding, dilation, groups, deform_groups);
   output_mask[3] = output_mask[3] && mask;

@@ -2,6 +2,7 @@
 
 from . import centernet
 from .coco_check import check_coco_dataset
+from .coco_subset_metric import CocoSubsetMetric
 from .efficientnet_lite import EfficientNetLite
 
-__all__ = ["EfficientNetLite", "centernet", "check_coco_dataset"]
+__all__ = ["CocoSubsetMetric", "EfficientNetLite", "centernet", "check_coco_dataset"]

@@ -18,6 +18,7 @@ split          scene                                      cut
 =============  =========================================  =====================================
 
 So ``validation`` asks for another place of the same flight, ``cross`` for other ecosystems.
+``test.json`` lists the images of both.
 """
 
 import hashlib
@@ -103,7 +104,7 @@ SPLITS = {
     "cross": Split((OSBS, SOAP), tile=None, stride=None),
 }
 _RECIPE = {
-    "version": 1,
+    "version": 2,
     "min_share": MIN_SHARE,
     "splits": {name: asdict(split) for name, split in SPLITS.items()},
 }
@@ -185,11 +186,21 @@ def windows(width: int, height: int, split: Split) -> Iterator[tuple[int, int, i
             yield left, top, left + split.tile, top + split.tile
 
 
-def _write_split(source: Path, root: Path, name: str, split: Split) -> dict[str, int]:
-    """Write a split's tiles and its COCO json under ``root``, return its counts."""
-    folder = root / name
-    folder.mkdir()
-    images, annotations = [], []
+def _cut_split(source: Path, root: Path, name: str, first_id: int) -> dict[str, list[dict]]:
+    """Write a split's tiles below ``root``.
+
+    Args:
+        source: Folder of the package's data files.
+        root: Folder of the data set.
+        name: A key of ``SPLITS``, and the name of the split's folder.
+        first_id: Smallest id of images and annotations; ids are unique over all splits.
+
+    Returns:
+        COCO ``images`` and ``annotations``.
+    """
+    (root / name).mkdir()
+    split = SPLITS[name]
+    coco: dict[str, list[dict]] = dict(images=[], annotations=[])
     for scene in split.scenes:
         picture, boxes = read_scene(source, scene)
         height, width = picture.shape[:2]
@@ -197,30 +208,48 @@ def _write_split(source: Path, root: Path, name: str, split: Split) -> dict[str,
         print(f"{name}: {len(cuts)} x {split.tile or width} px from {scene.stem}", flush=True)
         for window in cuts:
             x1, y1, x2, y2 = window
-            file_name = f"{scene.stem}_{x1}_{y1}.png"
-            cv2.imwrite(str(folder / file_name), picture[y1:y2, x1:x2])
-            image = dict(id=len(images) + 1, file_name=file_name, width=x2 - x1, height=y2 - y1)
-            images.append(image)
+            image = dict(
+                id=first_id + len(coco["images"]),
+                file_name=f"{name}/{scene.stem}_{x1}_{y1}.png",
+                width=x2 - x1,
+                height=y2 - y1,
+            )
+            coco["images"].append(image)
+            cv2.imwrite(str(root / image["file_name"]), picture[y1:y2, x1:x2])
             for left, top, right, bottom in cut_boxes(boxes, window).tolist():
-                size = right - left, bottom - top
-                annotations.append(
-                    dict(
-                        id=len(annotations) + 1,
-                        image_id=image["id"],
-                        category_id=1,
-                        bbox=[left, top, *size],
-                        area=size[0] * size[1],
-                        iscrowd=0,
-                    )
+                annotation = dict(
+                    id=first_id + len(coco["annotations"]),
+                    image_id=image["id"],
+                    category_id=1,
+                    bbox=[left, top, right - left, bottom - top],
+                    area=(right - left) * (bottom - top),
+                    iscrowd=0,
                 )
-    coco = dict(
-        info=dict(description=f"mmext trees, {name}; see ATTRIBUTION.txt"),
-        images=images,
-        annotations=annotations,
-        categories=[dict(id=1, name="tree")],
-    )
-    (root / "annotations" / f"{name}.json").write_text(json.dumps(coco))
-    return dict(images=len(images), boxes=len(annotations))
+                coco["annotations"].append(annotation)
+    return coco
+
+
+def _write_all(root: Path) -> None:
+    """Write tiles, annotations, attribution and manifest into the existing folder ``root``."""
+    source = find_source()
+    parts = {
+        name: _cut_split(source, root, name, first_id=1 + 10_000 * i)
+        for i, name in enumerate(SPLITS)
+    }
+    joined = {name: (name,) for name in SPLITS} | {"test": ("validation", "cross")}
+    (root / "annotations").mkdir()
+    counts = {}
+    for name, members in joined.items():
+        coco = dict(
+            info=dict(description=f"mmext trees, {name}; see ATTRIBUTION.txt"),
+            images=[image for member in members for image in parts[member]["images"]],
+            annotations=[box for member in members for box in parts[member]["annotations"]],
+            categories=[dict(id=1, name="tree")],
+        )
+        (root / "annotations" / f"{name}.json").write_text(json.dumps(coco))
+        counts[name] = dict(images=len(coco["images"]), boxes=len(coco["annotations"]))
+    (root / "ATTRIBUTION.txt").write_text(ATTRIBUTION)
+    (root / "manifest.json").write_text(json.dumps(dict(recipe=_RECIPE, counts=counts), indent=2))
 
 
 def _is_prepared(root: Path) -> bool:
@@ -231,7 +260,7 @@ def _is_prepared(root: Path) -> bool:
     content = json.loads(manifest.read_text())
     return content["recipe"] == json.loads(json.dumps(_RECIPE)) and all(
         (root / "annotations" / f"{name}.json").is_file()
-        and len(list((root / name).glob("*.png"))) == counts["images"]
+        and (name not in SPLITS or len(list((root / name).glob("*.png"))) == counts["images"])
         for name, counts in content["counts"].items()
     )
 
@@ -260,18 +289,11 @@ def prepare(root: Path) -> Path:
         raise FileExistsError(
             f"{root} holds other files: remove it or name another folder for the tree data"
         )
-    source = find_source()
     root.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
-        (building / "annotations").mkdir()
-        counts = {
-            name: _write_split(source, building, name, split) for name, split in SPLITS.items()
-        }
-        (building / "ATTRIBUTION.txt").write_text(ATTRIBUTION)
-        manifest = json.dumps(dict(recipe=_RECIPE, counts=counts), indent=2)
-        (building / "manifest.json").write_text(manifest)
-        building.chmod(0o755)
+        _write_all(building)
+        building.chmod(0o755)  # mkdtemp's folders are private
         if root.exists():
             shutil.rmtree(root)
         os.replace(building, root)

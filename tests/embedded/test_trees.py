@@ -50,6 +50,7 @@ def test_windows_leave_out_the_rest():
         ("train_wide", 240, 4956, 448),
         ("validation", 16, 232, 256),
         ("cross", 2, 98, 400),
+        ("test", 18, 330, None),
     ],
 )
 def test_splits(data, split, images, boxes, size):
@@ -57,13 +58,22 @@ def test_splits(data, split, images, boxes, size):
     assert (len(coco.imgs), len(coco.anns)) == (images, boxes)
     assert [category["name"] for category in coco.cats.values()] == ["tree"]
     for image in coco.imgs.values():
-        assert (image["width"], image["height"]) == (size, size)
-    picture = cv2.imread(str(data / split / coco.imgs[1]["file_name"]))
-    assert picture.shape == (size, size, 3)
-    corners = np.array([annotation["bbox"] for annotation in coco.anns.values()])
-    assert (corners[:, :2] >= 0).all()
-    assert (corners[:, 2:] > 0).all()
-    assert (corners[:, :2] + corners[:, 2:] <= size).all()
+        assert size is None or (image["width"], image["height"]) == (size, size)
+        for annotation in coco.imgToAnns[image["id"]]:
+            x, y, w, h = annotation["bbox"]
+            assert min(x, y) >= 0
+            assert min(w, h) > 0
+            assert x + w <= image["width"]
+            assert y + h <= image["height"]
+    picture = cv2.imread(str(data / image["file_name"]))
+    assert picture.shape == (image["height"], image["width"], 3)
+
+
+@needs_package
+def test_ids_are_unique_over_the_splits(data):
+    files = [data / "annotations" / f"{split}.json" for split in trees.SPLITS]
+    ids = [image_id for file in files for image_id in COCO(file).imgs]
+    assert len(set(ids)) == len(ids)
 
 
 @needs_package
@@ -75,7 +85,7 @@ def test_tiles_show_what_their_boxes_say(data):
     coco = COCO(data / "annotations" / "validation.json")
     for image in coco.imgs.values():
         left, top = map(int, Path(image["file_name"]).stem.split("_")[-2:])
-        tile = cv2.imread(str(data / "validation" / image["file_name"]))
+        tile = cv2.imread(str(data / image["file_name"]))
         np.testing.assert_array_equal(tile, picture[top : top + 256, left : left + 256])
         for annotation in coco.imgToAnns[image["id"]]:
             x, y, w, h = annotation["bbox"]

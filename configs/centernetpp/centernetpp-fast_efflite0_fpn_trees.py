@@ -72,6 +72,7 @@ param_scheduler = [
         by_epoch=False,
         begin=max_iters // 12,
         end=max_iters,
+        T_max=max_iters - max_iters // 12,
         eta_min_ratio=0.01,
     ),
 ]

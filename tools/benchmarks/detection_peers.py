@@ -1,0 +1,229 @@
+"""Train CenterNet++ and its peers for equal minutes on small real data, and print the table.
+
+All models share backbone, neck, optimiser, schedule, augmentation and threads; each gets as many
+iterations as fit into ``--minutes``, found by timing its own training step. Runs that are finished
+are kept, so an interrupted benchmark goes on where it stopped.
+
+    python tools/benchmarks/detection_peers.py --data trees bccd --seeds 0 1 2
+"""
+
+import argparse
+import csv
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = Path(__file__).resolve().parent / "configs"
+MODELS = ("centernetpp", "centernet_update", "fcos")
+DATA = ("trees", "trees_plain", "bccd")
+WARM_UP_STEPS, TIMED_STEPS = 3, 9
+
+
+def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
+    """Return the config of one run: the model's, with the data's merged over it.
+
+    Args:
+        model: One of ``MODELS``.
+        data: One of ``DATA``.
+        seed: Seed of initialisation, order and augmentation.
+        work_dir: Folder for the log.
+    """
+    cfg = Config.fromfile(CONFIGS / f"{model}.py")
+    data_cfg = Config.fromfile(CONFIGS / f"{data}.py").to_dict()
+    cfg.merge_from_dict(dict(model=dict(bbox_head=dict(num_classes=data_cfg.pop("num_classes")))))
+    for key in ("test_evaluator", "val_evaluator"):  # a list does not merge with a dict
+        if key in data_cfg:
+            cfg[key] = data_cfg.pop(key)
+    cfg.merge_from_dict(data_cfg)
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = dict(seed=seed)
+    cfg.default_hooks.checkpoint = None
+    return cfg
+
+
+def set_iterations(cfg: Config, iterations: int) -> None:
+    """Stretch the schedule of ``cfg`` to ``iterations``, and validate only after the last one."""
+    scale = iterations / cfg.train_cfg.max_iters
+    for scheduler in cfg.param_scheduler:
+        for key in ("begin", "end", "T_max"):
+            if key in scheduler:
+                scheduler[key] = round(scheduler[key] * scale)
+    cfg.train_cfg.max_iters = iterations
+    cfg.train_cfg.val_begin = iterations + 1
+    cfg.train_cfg.val_interval = iterations + 1
+
+
+def seconds_per_step(cfg: Config) -> float:
+    """Return the median time of a training step with its data, on a model of its own."""
+    from mmdet.registry import MODELS as MMDET_MODELS
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import DefaultScope
+    from mmengine.runner import Runner
+
+    DefaultScope.get_instance("calibration", scope_name="mmdet")
+    model = MMDET_MODELS.build(cfg.model)
+    model.train()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    times = []
+    for _ in range(WARM_UP_STEPS + TIMED_STEPS):
+        start = time.perf_counter()
+        model.train_step(next(batches), optim_wrapper)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[WARM_UP_STEPS:])
+
+
+def run_one(model: str, data: str, seed: int, args: argparse.Namespace) -> None:
+    """Train and test once in this process; write ``result.json`` when all of it is done."""
+    import cv2
+    import torch
+
+    from mmext.engine import Runner, import_host
+
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(0)
+    import_host("mmdet")
+    work_dir = run_folder(args.out, model, data, seed)
+    cfg = load_config(model, data, seed, work_dir)
+    iterations = args.iterations or round(60 * args.minutes / seconds_per_step(cfg))
+    set_iterations(cfg, iterations)
+    runner = Runner.from_cfg(cfg)
+    start = time.perf_counter()
+    runner.train()
+    seconds = time.perf_counter() - start
+    metrics = runner.test()
+    result = dict(
+        model=model,
+        data=data,
+        seed=seed,
+        minutes=seconds / 60,
+        iterations=iterations,
+        parameters=sum(p.numel() for p in runner.model.parameters()),
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        metrics={key: value for key, value in metrics.items() if value == value},
+    )
+    part = work_dir / "result.json.part"
+    part.write_text(json.dumps(result, indent=2, default=float))
+    os.replace(part, work_dir / "result.json")
+
+
+def run_folder(out: Path, model: str, data: str, seed: int) -> Path:
+    """Return the folder of one run."""
+    return out / f"{data}-{model}-{seed}"
+
+
+def run_all(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> None:
+    """Run what is not finished yet in ``args.jobs`` processes at a time.
+
+    Raises:
+        SystemExit: A run failed; its log's last lines are printed.
+    """
+    waiting = [run for run in runs if not (run_folder(args.out, *run) / "result.json").is_file()]
+    print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished", flush=True)
+    total, started = len(waiting), time.time()
+    active: dict[subprocess.Popen, tuple[str, str, int]] = {}
+    try:
+        while waiting or active:
+            while waiting and len(active) < args.jobs:
+                run = waiting.pop(0)
+                active[start_process(run, args)] = run
+            time.sleep(1)
+            for process in [p for p in active if p.poll() is not None]:
+                folder = run_folder(args.out, *active.pop(process))
+                if process.returncode != 0:
+                    tail = (folder / "stdout.log").read_text().splitlines()[-15:]
+                    sys.exit("\n".join([*tail, f"{folder} failed; all of it: {folder}/stdout.log"]))
+                done = total - len(waiting) - len(active)
+                left = (time.time() - started) / done * (total - done)
+                print(f"[{done}/{total}] {folder.name}, about {left / 60:.0f} min left", flush=True)
+    finally:
+        for process in active:
+            process.terminate()
+
+
+def start_process(run: tuple[str, str, int], args: argparse.Namespace) -> subprocess.Popen:
+    """Start one run in a process of its own, its output in ``stdout.log``."""
+    folder = run_folder(args.out, *run)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(Path(__file__).resolve()), "--run", *map(str, run)]
+    command += ["--minutes", str(args.minutes), "--threads", str(args.threads)]
+    command += ["--out", str(args.out.resolve())]
+    if args.iterations:
+        command += ["--iterations", str(args.iterations)]
+    env = dict(os.environ, OMP_NUM_THREADS=str(args.threads))
+    with (folder / "stdout.log").open("w") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+
+
+def summarise(runs: list[tuple[str, str, int]], out: Path) -> None:
+    """Write ``results.csv`` (a row per run) and print a markdown table per data set."""
+    results = [json.loads((run_folder(out, *run) / "result.json").read_text()) for run in runs]
+    rows = [{**result, **result.pop("metrics")} for result in results]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    part = out / "results.csv.part"
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(part, out / "results.csv")
+    for data in dict.fromkeys(row["data"] for row in rows):
+        print(f"\n{data}\n\n{markdown_table([row for row in rows if row['data'] == data])}")
+    print(f"\nall figures: {out / 'results.csv'}")
+
+
+def markdown_table(rows: list[dict]) -> str:
+    """Return one line per model with the mean over its seeds and the range of each figure."""
+    figures = [key for key in rows[0] if key.endswith(("bbox_mAP", "bbox_mAP_50", "_precision"))]
+    names = [key.replace("bbox_mAP_50", "AP50").replace("bbox_mAP", "AP") for key in figures]
+    header = ["model", "seeds", *names, "it/s", "M params", "peak MB"]
+    lines = [header, ["---"] * len(header)]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        group = [row for row in rows if row["model"] == model]
+        cells = [model, str(len(group))]
+        for key in figures:
+            values = [row[key] for row in group]
+            cells.append(f"{statistics.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})")
+        speed = statistics.mean(row["iterations"] / row["minutes"] / 60 for row in group)
+        cells += [f"{speed:.2f}", f"{group[0]['parameters'] / 1e6:.2f}"]
+        cells.append(f"{max(row['peak_rss_mb'] for row in group):.0f}")
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", choices=DATA, default=["trees", "bccd"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--minutes", type=float, default=6.5, help="training time of each run")
+    parser.add_argument("--iterations", type=int, help="instead of --minutes, for quick checks")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/detection_peers"))
+    parser.add_argument("--run", nargs=3, metavar=("MODEL", "DATA", "SEED"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark, or (``--run``) one of its runs."""
+    args = parse_args()
+    if args.run:
+        model, data, seed = args.run
+        run_one(model, data, int(seed), args)
+        return
+    runs = [(m, d, s) for d in args.data for s in args.seeds for m in args.models]
+    run_all(runs, args)
+    summarise(runs, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+import pytest
+
+
+@pytest.fixture(scope="module")
+def peers(load_tool):
+    return load_tool("benchmarks/detection_peers.py")
+
+
+def test_every_combination_is_a_config_of_its_data(peers, tmp_path):
+    classes = dict(trees=1, trees_plain=1, bccd=3)
+    for data in peers.DATA:
+        for model in peers.MODELS:
+            cfg = peers.load_config(model, data, seed=4, work_dir=tmp_path)
+            assert cfg.model.bbox_head.num_classes == classes[data]
+            for loader in ("train_dataloader", "test_dataloader"):
+                assert len(cfg[loader].dataset.metainfo.classes) == classes[data]
+            assert cfg.randomness.seed == 4
+            assert cfg.model.backbone.type == "mmext.EfficientNetLite"
+
+
+def test_models_differ_in_head_only(peers, tmp_path):
+    configs = [peers.load_config(model, "bccd", 0, tmp_path) for model in peers.MODELS]
+    for cfg in configs:
+        cfg.model = dict(backbone=cfg.model.backbone, neck=cfg.model.neck)
+    assert configs[0].to_dict() == configs[1].to_dict() == configs[2].to_dict()
+
+
+def test_schedule_is_stretched(peers, tmp_path):
+    cfg = peers.load_config("fcos", "trees", 0, tmp_path)
+    peers.set_iterations(cfg, 1200)
+    warm_up, cosine = cfg.param_scheduler
+    assert warm_up.end == cosine.begin
+    assert cosine.end == cosine.begin + cosine.T_max == cfg.train_cfg.max_iters == 1200
+    assert cfg.train_cfg.val_begin > 1200
+
+
+def test_table_has_means_and_ranges(peers):
+    rows = [
+        {
+            "model": "fcos",
+            "test/bbox_mAP": ap,
+            "test/bbox_mAP_50": 0.5,
+            "test/bbox_mAP_s": 0.1,
+            "test/RBC_precision": 0.25,
+            "iterations": 60,
+            "minutes": 1.0,
+            "parameters": 3_250_000,
+            "peak_rss_mb": 1500.0,
+        }
+        for ap in (0.2, 0.3)
+    ]
+    header, _, line = peers.markdown_table(rows).splitlines()
+    assert header == (
+        "| model | seeds | test/AP | test/AP50 | test/RBC_precision | it/s | M params | peak MB |"
+    )
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        "fcos",
+        "2",
+        "0.250 (0.200-0.300)",
+        "0.500 (0.500-0.500)",
+        "0.250 (0.250-0.250)",
+        "1.00",
+        "3.25",
+        "1500",
+    ]

@@ -71,5 +71,4 @@ def convert_centernetpp(state_dict: Mapping[str, Tensor]) -> Conversion:
     rules = _head_rules()
     if any(name.startswith(("backbone.", _HEAD)) for name in state_dict):
         rules = [(r"bbox_head\." + old, _HEAD + new) for old, new in rules]
-        rules += [(r"(backbone\..*)", r"\1"), (r"(neck\..*)", r"\1")]
-    return rename(state_dict, rules)
+    return rename(state_dict, rules, unchanged=("backbone.", "neck."))

@@ -87,7 +87,7 @@ def _model_for(state_dict: Mapping[str, Tensor], config: str | os.PathLike) -> n
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get("default_scope", "mmengine"))
     model = MODELS.build(cfg.model)
-    whole = any(name.startswith("backbone.") for name in state_dict)
+    whole = any(name.startswith(("backbone.", "bbox_head.")) for name in state_dict)
     return model if whole or not hasattr(model, "bbox_head") else model.bbox_head
 
 

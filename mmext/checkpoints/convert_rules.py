@@ -23,13 +23,16 @@ class Conversion(NamedTuple):
     absent: list[str]
 
 
-def rename(state_dict: Mapping[str, Tensor], rules: Sequence[Rule]) -> Conversion:
+def rename(
+    state_dict: Mapping[str, Tensor], rules: Sequence[Rule], unchanged: tuple[str, ...] = ()
+) -> Conversion:
     """Rename tensors, each by the first rule whose pattern fits its whole name.
 
     Args:
         state_dict (Mapping[str, Tensor]): Tensors by their old names.
         rules (Sequence[Rule]): Pairs of a regular expression and a replacement, as for
             :func:`re.sub`. Every rule must fit at least one name.
+        unchanged (tuple[str, ...]): Names that begin with one of these stay as they are.
 
     Returns:
         Conversion: The renamed tensors, and the names and rules left over.
@@ -37,9 +40,11 @@ def rename(state_dict: Mapping[str, Tensor], rules: Sequence[Rule]) -> Conversio
     Raises:
         ValueError: Two names became the same one.
     """
-    renamed: dict[str, Tensor] = {}
+    renamed = {name: t for name, t in state_dict.items() if name.startswith(unchanged)}
     unknown, used = [], set()
     for name, tensor in state_dict.items():
+        if name.startswith(unchanged):
+            continue
         for pattern, replacement in rules:
             match = re.fullmatch(pattern, name)
             if match:

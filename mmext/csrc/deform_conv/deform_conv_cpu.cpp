@@ -27,7 +27,7 @@
 namespace mmext::deform_conv {
 namespace {
 
-constexpr int64_t kBlockBytes = 2 << 20;  // columns of a block; 1 to 4 MB measure alike
+constexpr int64_t kBlockBytes = 1 << 20;  // columns of a block; 1 to 4 MB measure alike
 constexpr int64_t kPointGrain = 32;       // points per thread at least
 constexpr int64_t kChannelGrain = 16;     // channels per thread at least: a cache line of floats
 constexpr int64_t kStrip = 16;            // points that pass under one tap before the next one
@@ -379,20 +379,20 @@ Gradients deform_conv2d_backward_cpu(
   const Geometry g =
       make_geometry(x, offset, weight, mask, stride, padding, dilation, groups, deform_groups);
   output_mask[3] = output_mask[3] && mask;
-  const auto absent = [&] { return at::empty({0}, x.options()); };
-  const auto run = [&](auto zero) -> Gradients {
+  const auto run = [&](auto zero) {
     const Operands<decltype(zero)> operands(g, x, offset, weight, mask);
-    const auto grad_rows = rows_of(grad.to(operands.x.scalar_type()));
-    const OperandGradients result = backward(operands, grad_rows, output_mask);
-    const auto dtype = x.scalar_type();
-    return {
-        output_mask[0] ? image_of(result.x.to(dtype), g.batch, g.height, g.width, format_like(x))
-                       : absent(),
-        output_mask[1] ? result.offset.to(dtype) : absent(),
-        output_mask[2] ? unpack_weight(result.weight.sum(0).to(dtype), g) : absent(),
-        output_mask[3] ? result.mask.to(dtype) : absent()};
+    return backward(operands, rows_of(grad.to(operands.x.scalar_type())), output_mask);
   };
-  return x.scalar_type() == at::kDouble ? run(0.0) : run(0.0f);
+  // The operands are gone before the results are brought into their final layout.
+  const OperandGradients result = x.scalar_type() == at::kDouble ? run(0.0) : run(0.0f);
+  const auto dtype = x.scalar_type();
+  const auto absent = [&] { return at::empty({0}, x.options()); };
+  return {
+      output_mask[0] ? image_of(result.x.to(dtype), g.batch, g.height, g.width, format_like(x))
+                     : absent(),
+      output_mask[1] ? result.offset.to(dtype) : absent(),
+      output_mask[2] ? unpack_weight(result.weight.sum(0).to(dtype), g) : absent(),
+      output_mask[3] ? result.mask.to(dtype) : absent()};
 }
 
 TORCH_LIBRARY_IMPL(mmext, CPU, m) {

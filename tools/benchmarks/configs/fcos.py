@@ -21,7 +21,7 @@ model = dict(
         nms_pre=1000,
         min_bbox_size=0,
         score_thr=0.02,
-        nms=dict(type="nms", iou_threshold=0.6),
+        nms=dict(type="soft_nms", iou_threshold=0.6, min_score=1e-3, method="gaussian"),
         max_per_img=100,
     ),
 )

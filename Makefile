@@ -17,7 +17,7 @@ WORK_DIR := work_dirs/$(basename $(notdir $(CONFIG)))
 .DEFAULT_GOAL := help
 .PHONY: help env demo test lint bench
 
-help:  ## say what can be made
+help:
 	@echo "make env    make .venv: torch, mmcv, mmdet, mmseg, mmrotate, mmext (about 15 min on two cores once)"
 	@echo "make demo   train a detector on aerial photographs, evaluate it, draw its boxes"
 	@echo "make test   lint and every test"
@@ -38,7 +38,10 @@ demo: env
 	python tools/test.py $(CONFIG) "$$(cat $(WORK_DIR)/last_checkpoint)" --out $(WORK_DIR)/detections.pkl
 	@echo "== 4/4 pictures (seconds)"
 	python tools/analysis_tools/plot_curves.py $(WORK_DIR)
-	python tools/analysis_tools/contact_sheet.py $(CONFIG) $(WORK_DIR)/detections.pkl
+	python tools/analysis_tools/contact_sheet.py $(CONFIG) $(WORK_DIR)/detections.pkl --out $(WORK_DIR)/contact_sheet.png
+	@echo "== AP and AP50 on the other scene (validation) and the other sites (cross):"
+	@python -m json.tool "$$(ls -t $(WORK_DIR)/*/*.json | head -1)" | grep -E 'bbox_mAP(_50)?"'
+	@echo "== the picture: $(CURDIR)/$(WORK_DIR)/contact_sheet.png"
 
 lint: env
 	ruff check .

@@ -74,9 +74,10 @@ def test_progress_counts_compiled_files_and_estimates_the_rest():
     from setup_console import Progress
 
     progress = Progress()
-    progress.feed("  [1/157] c++ -MMD -MF a.o", now=100.0)
-    assert progress.text == "compiled 1 of 157 files (0 %)"
-    progress.feed("  [53/157] c++ -MMD -MF b.o", now=100.0 + 52 * 4)
+    progress.feed("  Running command Building wheel for onedl-mmcv (pyproject.toml)", now=100.0)
+    progress.feed("  [2/157] c++ -MMD -MF a.o", now=100.0 + 2 * 4)
+    assert progress.text == "compiled 2 of 157 files (1 %), about 10 min left"
+    progress.feed("  [53/157] c++ -MMD -MF b.o", now=100.0 + 53 * 4)
     assert progress.text == "compiled 53 of 157 files (33 %), about 6 min 56 s left"
     progress.feed("  [157/157] c++ -MMD -MF c.o", now=1000.0)
     assert progress.text == "compiled 157 of 157 files (100 %)"

@@ -112,8 +112,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.text = "starting"
-        self._compiling_since: float | None = None
-        self._first_count = 0
+        self._activity_since: float | None = None
 
     def feed(self, line: str, now: float) -> None:
         """Take one output line at time ``now`` (seconds) into account."""
@@ -124,14 +123,13 @@ class Progress:
             self.text = f"downloading {done / 1e6:.0f} of {total / 1e6:.0f} MB"
         elif match := self._ACTIVITY.match(line):
             self.text = match[0].strip()[:70]
+            self._activity_since = now
 
     def _compiled(self, count: int, total: int, now: float) -> None:
         self.text = f"compiled {count} of {total} files ({100 * count // max(total, 1)} %)"
-        if self._compiling_since is None:
-            self._compiling_since, self._first_count = now, count
-        done = count - self._first_count
-        if done > 0 and count < total:
-            left = (now - self._compiling_since) / done * (total - count)
+        # From the start of the compilation, not from the first line, which several files share.
+        if self._activity_since is not None and 0 < count < total:
+            left = (now - self._activity_since) / count * (total - count)
             self.text += f", about {duration(left)} left"
 
 

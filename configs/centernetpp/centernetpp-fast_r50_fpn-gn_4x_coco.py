@@ -61,7 +61,7 @@ model = dict(
     ),
     train_cfg=dict(
         init=dict(assigner=dict(type="mmext.NearestPointAssigner", scale=4)),
-        refine=dict(assigner=dict(type="ATSSAssigner", topk=9)),
+        refine=dict(assigner=dict(type="mmext.CandidateATSSAssigner", topk=9)),
     ),
     test_cfg=dict(
         nms_pre=1000,

@@ -10,7 +10,7 @@ from mmext.registry import MODELS
 
 TRAIN_CFG = dict(
     init=dict(assigner=dict(type="mmext.NearestPointAssigner", scale=4)),
-    refine=dict(assigner=dict(type="mmdet.ATSSAssigner", topk=9)),
+    refine=dict(assigner=dict(type="mmext.CandidateATSSAssigner", topk=9)),
 )
 TEST_CFG = dict(
     nms_pre=1000,

@@ -51,8 +51,10 @@ model = dict(
         nms_pre=1000,
         score_thr=0.02,
         quarter_nms=dict(type="nms", iou_threshold=0.6),
-        max_per_branch=100,
-        grouping=dict(),
+        # Published: 100, and a fifth for boxes up to 3500 px^2. A tile holds dozens of small crowns
+        # with loose labels: duplicates of the clear ones would use up 100 places.
+        max_per_branch=300,
+        grouping=dict(small_ratio=1 / 4),
         # Published: linear with iou_threshold=0.6. Gaussian decay also lowers the many boxes that
         # share a corner with a good one and overlap it by less than that.
         nms=dict(type="soft_nms", iou_threshold=0.6, min_score=1e-3, method="gaussian"),

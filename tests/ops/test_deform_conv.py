@@ -311,22 +311,40 @@ def test_result_may_be_changed_in_place(layout):
     assert_same(result, expected, rtol=0, atol=0)
 
 
+@pytest.fixture
+def three_threads():
+    """Three threads for two images: one of them starts amid one image and ends amid the next."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(threads)
+
+
 @needs_extension
-def test_inference_mode_and_threads():
+@pytest.mark.usefixtures("three_threads")
+def test_threads_that_share_images():
+    sample = next(sample for sample in V2 if sample.name == "several_blocks")
+    tensors = sample.tensors(torch.float64)
+    assert_same(
+        outputs_and_gradients(ours(sample), tensors),
+        outputs_and_gradients(reference(sample), tensors),
+        **TOLERANCE[torch.float64],
+    )
+
+
+@needs_extension
+@pytest.mark.usefixtures("three_threads")
+def test_inference_mode():
     sample = next(sample for sample in V2 if sample.name == "several_blocks")
     tensors = {name: value.detach() for name, value in sample.tensors().items()}
     expected = deform_conv2d(**tensors, **sample.settings)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        with torch.inference_mode():
-            clones = {name: value.clone() for name, value in tensors.items()}
-            torch.testing.assert_close(deform_conv2d(**clones, **sample.settings), expected)
-    finally:
-        torch.set_num_threads(threads)
+    with torch.inference_mode():
+        clones = {name: value.clone() for name, value in tensors.items()}
+        torch.testing.assert_close(deform_conv2d(**clones, **sample.settings), expected)
 
 
 @needs_extension
+@pytest.mark.usefixtures("three_threads")
 def test_results_are_repeatable():
     sample = next(sample for sample in V2 if sample.name == "several_blocks")
     first, second = (outputs_and_gradients(ours(sample), sample.tensors()) for _ in range(2))

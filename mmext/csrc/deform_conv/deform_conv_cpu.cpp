@@ -4,16 +4,17 @@
 // columns of a block and multiplies them at once, so the column matrix never exists as a whole and
 // stays in the cache. The backward pass samples the columns again.
 //
-// Results do not change from run to run at a given number of threads. The one race, the addition
-// into grad_x, is avoided by giving each thread its own channels; the weight gradients of the
-// threads are added in order at the end.
+// The threads meet only at the end, since waiting costs much where other processes compete for the
+// cores. What two threads would both add to is kept apart: each has its own weight gradient, and a
+// thread that starts amid an image its own gradient of that image. The sums over threads have a
+// fixed order, so results do not change from run to run at a given number of threads.
 
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "deform_conv/deform_conv_torch.h"
 
@@ -29,7 +30,6 @@ namespace {
 
 constexpr int64_t kBlockBytes = 1 << 20;  // columns of a block; 1 to 4 MB measure alike
 constexpr int64_t kPointGrain = 32;       // points per thread at least
-constexpr int64_t kChannelGrain = 16;     // channels per thread at least: a cache line of floats
 constexpr int64_t kStrip = 16;            // points that pass under one tap before the next one
 
 struct Range {
@@ -38,25 +38,6 @@ struct Range {
 };
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Transposes (rows, cols) matrices in tiles of one cache line, `unit` numbering the row tiles.
-template <typename T>
-void transpose_tiles(const T* source, T* target, int64_t rows, int64_t cols, Range units) {
-  constexpr int64_t tile = 64 / sizeof(T);
-  const int64_t row_tiles = divide_up(rows, tile);
-  for (int64_t unit = units.begin; unit < units.end; ++unit) {
-    const int64_t matrix = unit / row_tiles * rows * cols, first_row = unit % row_tiles * tile;
-    const int64_t last_row = std::min(first_row + tile, rows);
-    for (int64_t first_col = 0; first_col < cols; first_col += tile) {
-      const int64_t last_col = std::min(first_col + tile, cols);
-      for (int64_t row = first_row; row < last_row; ++row) {
-        for (int64_t col = first_col; col < last_col; ++col) {
-          target[matrix + col * rows + row] = source[matrix + row * cols + col];
-        }
-      }
-    }
-  }
-}
 
 // The columns of some points for one convolution group, and what they are sampled from.
 template <typename T>
@@ -72,11 +53,12 @@ struct Block {
 };
 
 // Calls visit(point, tap, channels, column, sample, mask) for each tap of the block's points and
-// each deform group that meets `channels`; `column` points at the first of these channels.
+// each deform group that meets the block's channels; `column` points at the first of `channels`.
 template <typename T, typename Visit>
-MMEXT_HOST_DEVICE void for_each_tap(const Block<T>& block, Range channels, const Visit& visit) {
+MMEXT_HOST_DEVICE void for_each_tap(const Block<T>& block, const Visit& visit) {
   const Geometry& g = block.geometry;
-  const int64_t span = g.channels / g.deform_groups, width = block.channels.size();
+  const Range channels = block.channels;
+  const int64_t span = g.channels / g.deform_groups;
   Point strip[kStrip];
   for (int64_t start = block.points.begin; start < block.points.end; start += kStrip) {
     const int64_t count = std::min(kStrip, block.points.end - start);
@@ -89,7 +71,7 @@ MMEXT_HOST_DEVICE void for_each_tap(const Block<T>& block, Range channels, const
         const Tap tap = tap_at(g, deform_group, k);
         for (int64_t i = 0; i < count; ++i) {
           const int64_t row = (start - block.points.begin + i) * g.taps() + k;
-          T* column = block.columns + row * width + part.begin - block.channels.begin;
+          T* column = block.columns + row * channels.size() + part.begin - channels.begin;
           const T mask = block.mask ? block.mask[mask_position(g, strip[i], tap)] : T(1);
           visit(strip[i], tap, part, column, locate(g, strip[i], tap, block.offset), mask);
         }
@@ -116,7 +98,7 @@ struct Corners {
 template <typename T>
 MMEXT_HOST_DEVICE void sample_columns(const Block<T>& block) {
   for_each_tap(
-      block, block.channels,
+      block,
       [&](const Point&, const Tap&, Range part, T* column, const Sample<T>& sample, T mask) {
         if (!sample.inside) {
           std::fill_n(column, part.size(), T(0));
@@ -137,7 +119,7 @@ template <typename T>
 MMEXT_HOST_DEVICE void add_offset_gradients(const Block<T>& block, T* grad_offset, T* grad_mask) {
   const Geometry& g = block.geometry;
   for_each_tap(
-      block, block.channels,
+      block,
       [&](const Point& point, const Tap& tap, Range part, const T* grad, const Sample<T>& sample,
           T mask) {
         if (!sample.inside) return;
@@ -158,18 +140,19 @@ MMEXT_HOST_DEVICE void add_offset_gradients(const Block<T>& block, T* grad_offse
       });
 }
 
-// Adds the given channels of the block to grad_x (N * H * W, C).
+// Adds to grad_x, whose first row is pixel `first_pixel` of the batch: (H * W or more, C).
 template <typename T>
-MMEXT_HOST_DEVICE void add_x_gradients(const Block<T>& block, Range channels, T* grad_x) {
+MMEXT_HOST_DEVICE void add_x_gradients(const Block<T>& block, T* grad_x, int64_t first_pixel) {
+  const int64_t channels = block.geometry.channels;
   for_each_tap(
-      block, channels,
+      block,
       [&](const Point&, const Tap&, Range part, const T* grad, const Sample<T>& sample, T mask) {
         if (!sample.inside) return;
         T w[4];
         sample.weights(mask, w);
         for (int i = 0; i < 4; ++i) {
           if (sample.pixel[i] < 0) continue;
-          T* target = grad_x + sample.pixel[i] * block.geometry.channels + part.begin;
+          T* target = grad_x + (sample.pixel[i] - first_pixel) * channels + part.begin;
 #pragma omp simd
           for (int64_t j = 0; j < part.size(); ++j) target[j] += w[i] * grad[j];
         }
@@ -178,30 +161,14 @@ MMEXT_HOST_DEVICE void add_x_gradients(const Block<T>& block, Range channels, T*
 
 }  // namespace
 
-at::Tensor swap_last_axes_cpu(const at::Tensor& tensor) {
-  const int64_t batch = tensor.size(0), rows = tensor.size(1), cols = tensor.size(2);
-  at::Tensor out = at::empty({batch, cols, rows}, tensor.options());
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kHalf, at::kBFloat16, tensor.scalar_type(), "deform_conv2d", [&] {
-        const scalar_t* source = tensor.const_data_ptr<scalar_t>();
-        scalar_t* target = out.mutable_data_ptr<scalar_t>();
-        const int64_t units = batch * divide_up(rows, 64 / sizeof(scalar_t));
-        const int64_t grain = divide_up(4096, std::max<int64_t>(cols, 1));
-        at::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) {
-          transpose_tiles(source, target, rows, cols, {begin, end});
-        });
-      });
-  return out;
-}
-
 // GCC clones functions for several CPUs, but no templates: hence one entry for each dtype.
 #define MMEXT_DEFINE_ENTRIES(T)                                                                  \
   MMEXT_MULTIVERSION void run_columns(const Block<T>& block) { sample_columns(block); }          \
   MMEXT_MULTIVERSION void run_offset_gradients(const Block<T>& block, T* offset, T* mask) {      \
     add_offset_gradients(block, offset, mask);                                                   \
   }                                                                                              \
-  MMEXT_MULTIVERSION void run_x_gradients(const Block<T>& block, Range channels, T* grad_x) {    \
-    add_x_gradients(block, channels, grad_x);                                                    \
+  MMEXT_MULTIVERSION void run_x_gradients(const Block<T>& block, T* x, int64_t first_pixel) {    \
+    add_x_gradients(block, x, first_pixel);                                                      \
   }
 MMEXT_DEFINE_ENTRIES(float)
 MMEXT_DEFINE_ENTRIES(double)
@@ -233,22 +200,21 @@ struct Operands {
   }
 
   int64_t block_points() const {
-    const int64_t row_bytes = geometry.taps() * geometry.channels * int64_t{sizeof(T)};
+    const int64_t row_bytes = weight.size(1) * int64_t{sizeof(T)};
     return std::max(kBlockBytes / row_bytes, 2 * kPointGrain);
   }
 
-  // Room for the columns of some points: (groups, points, taps * channels of a group).
+  // Room for the columns of some points and one group: (points, taps * channels of a group).
   at::Tensor new_columns(int64_t points) const {
-    return at::empty({geometry.groups, points, weight.size(1)}, x.options());
+    return at::empty({points, weight.size(1)}, x.options());
   }
 
-  // The columns of `points`, which start at row `first` of a tensor made by `new_columns`.
-  Block<T> block(Range points, int64_t group, const at::Tensor& columns, int64_t first) const {
+  Block<T> block(Range points, int64_t group, const at::Tensor& columns) const {
     const int64_t width = geometry.channels / geometry.groups;
     return {
         geometry, points, {group * width, (group + 1) * width}, x.const_data_ptr<T>(),
         offset.const_data_ptr<T>(), data_or_null<T>(mask), zeros.const_data_ptr<T>(),
-        columns.mutable_data_ptr<T>() + (group * columns.size(1) + first) * columns.size(2)};
+        columns.mutable_data_ptr<T>()};
   }
 
   // The filters of a group in (..., out_channels, taps * channels of a group).
@@ -275,10 +241,10 @@ at::Tensor forward(const Operands<T>& operands, const std::optional<at::Tensor>&
     for (; begin < end; begin += step) {
       const Range points{begin, std::min(begin + step, end)};
       for (int64_t group = 0; group < g.groups; ++group) {
-        run_columns(operands.block(points, group, columns, 0));
+        run_columns(operands.block(points, group, columns));
         at::Tensor target = operands.values(out, points, group);
         at::mm_out(
-            target, columns[group].narrow(0, 0, points.size()),
+            target, columns.narrow(0, 0, points.size()),
             operands.filters(operands.weight, group).t());
       }
     }
@@ -292,28 +258,61 @@ struct OperandGradients {
   at::Tensor weight;  // (threads, out_channels, taps * channels of a group), to be summed
 };
 
-// The part of the backward pass in which each thread keeps to its own points. Leaves the gradient
-// of the columns in `columns`, whose row 0 belongs to point `first`.
+// Where one thread adds the gradient of x.
 template <typename T>
-void backward_points(
-    const Operands<T>& operands, const at::Tensor& grad, Range points, int64_t first,
-    const at::Tensor& columns, const OperandGradients& result) {
+struct XTarget {
+  T* data;
+  int64_t first_pixel;  // of the batch, at `data`
+};
+
+template <typename T>
+void backward_block(
+    const Operands<T>& operands, const at::Tensor& grad, const Block<T>& block, int64_t group,
+    const at::Tensor& columns, const at::Tensor& grad_weight, const OperandGradients& result,
+    XTarget<T> x_target) {
+  at::Tensor used = columns.narrow(0, 0, block.points.size());
+  const at::Tensor values = operands.values(grad, block.points, group);
+  if (grad_weight.defined()) {
+    run_columns(block);
+    operands.filters(grad_weight, group).addmm_(values.t(), used);
+  }
+  if (!result.x.defined() && !result.offset.defined()) return;
+  at::mm_out(used, values, operands.filters(operands.weight, group));
+  if (result.offset.defined()) {
+    run_offset_gradients(
+        block, result.offset.mutable_data_ptr<T>(), data_or_null<T>(result.mask));
+  }
+  if (result.x.defined()) run_x_gradients(block, x_target.data, x_target.first_pixel);
+}
+
+// The share of one thread. Returns the gradient of the image in which its points start, (H * W, C),
+// if another thread has the beginning of that image; undefined otherwise.
+template <typename T>
+at::Tensor backward_points(
+    const Operands<T>& operands, const at::Tensor& grad, Range share,
+    const at::Tensor& grad_weight, const OperandGradients& result) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;  // also in the worker threads
-  for (int64_t group = 0; group < operands.geometry.groups; ++group) {
-    const Block<T> block = operands.block(points, group, columns, points.begin - first);
-    at::Tensor used = columns[group].narrow(0, points.begin - first, points.size());
-    const at::Tensor values = operands.values(grad, points, group);
-    if (result.weight.defined()) {
-      run_columns(block);
-      operands.filters(result.weight[at::get_thread_num()], group).addmm_(values.t(), used);
+  const Geometry& g = operands.geometry;
+  const int64_t image = share.begin / g.out_pixels(), image_end = (image + 1) * g.out_pixels();
+  const bool amid = result.x.defined() && share.begin % g.out_pixels() != 0;
+  at::Tensor shared_image;
+  if (amid) shared_image = at::zeros({g.height * g.width, g.channels}, operands.x.options());
+  const int64_t step = std::min(operands.block_points(), share.size());
+  const at::Tensor columns = operands.new_columns(step);
+  Range points{share.begin, share.begin};
+  for (; points.begin < share.end; points.begin = points.end) {
+    points.end = std::min(points.begin + step, share.end);
+    XTarget<T> x_target{data_or_null<T>(result.x), 0};
+    if (amid && points.begin < image_end) {
+      points.end = std::min(points.end, image_end);
+      x_target = {shared_image.mutable_data_ptr<T>(), image * g.height * g.width};
     }
-    if (!result.x.defined() && !result.offset.defined()) continue;
-    at::mm_out(used, values, operands.filters(operands.weight, group));
-    if (result.offset.defined()) {
-      run_offset_gradients(
-          block, result.offset.mutable_data_ptr<T>(), data_or_null<T>(result.mask));
+    for (int64_t group = 0; group < g.groups; ++group) {
+      const Block<T> block = operands.block(points, group, columns);
+      backward_block(operands, grad, block, group, columns, grad_weight, result, x_target);
     }
   }
+  return shared_image;
 }
 
 template <typename T>
@@ -332,24 +331,22 @@ OperandGradients backward(
     result.weight =
         at::zeros({threads, g.out_channels, operands.weight.size(1)}, operands.x.options());
   }
-  const int64_t step = std::min(operands.block_points() * threads, g.points());
-  const at::Tensor columns = operands.new_columns(step);
-  for (int64_t first = 0; first < g.points(); first += step) {
-    const Range round{first, std::min(first + step, g.points())};
-    at::parallel_for(round.begin, round.end, kPointGrain, [&](int64_t begin, int64_t end) {
-      backward_points(operands, grad, {begin, end}, first, columns, result);
-    });
-    if (!result.x.defined()) continue;
-    const int64_t slices = divide_up(g.channels, kChannelGrain);
-    at::parallel_for(0, slices, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t group = 0; group < g.groups; ++group) {
-        const Block<T> block = operands.block(round, group, columns, 0);
-        const Range channels{
-            std::max(block.channels.begin, begin * kChannelGrain),
-            std::min(block.channels.end, end * kChannelGrain)};
-        if (channels.size() > 0) run_x_gradients(block, channels, result.x.template mutable_data_ptr<T>());
-      }
-    });
+  const auto share_of = [&](int64_t thread) {
+    return Range{g.points() * thread / threads, g.points() * (thread + 1) / threads};
+  };
+  std::vector<at::Tensor> shared_images(threads);
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      const at::Tensor grad_weight = output_mask[2] ? result.weight[thread] : at::Tensor();
+      shared_images[thread] =
+          backward_points(operands, grad, share_of(thread), grad_weight, result);
+    }
+  });
+  for (int64_t thread = 0; thread < threads; ++thread) {
+    if (!shared_images[thread].defined()) continue;
+    const int64_t image = share_of(thread).begin / g.out_pixels();
+    result.x.narrow(0, image * g.height * g.width, g.height * g.width)
+        .add_(shared_images[thread]);
   }
   return result;
 }

@@ -50,12 +50,13 @@ def group_quarters(
     middle = (top_left + bottom_right) / 2
     tl_centre, br_centre = tl_boxes[:, None, 2:], br_boxes[None, :, :2]
 
+    # A box without extent, or turned over, has no inside, so these also ask for an extent.
     tl_inside = ((tl_centre - middle).abs() < region / 2).all(-1)
     br_inside = ((br_centre - middle).abs() < region / 2).all(-1)
     between = (tl_centre - br_centre).abs().prod(-1)
     close = between <= distance_threshold * region.prod(-1)
     same_class = tl_labels[:, None] == br_labels[None]
-    tl, br = (same_class & (wh > 0).all(-1) & tl_inside & br_inside & close).nonzero().unbind(1)
+    tl, br = (same_class & tl_inside & br_inside & close).nonzero().unbind(1)
 
     boxes = torch.cat((tl_boxes[tl, :2], br_boxes[br, 2:]), -1)
     return boxes, (tl_scores[tl] + br_scores[br]) / 2, tl_labels[tl]

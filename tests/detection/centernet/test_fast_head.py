@@ -38,6 +38,28 @@ def test_shapes_and_initial_scores(make_head):
         torch.testing.assert_close(outs[index][0].sigmoid().mean().item(), 0.01, rtol=0.1, atol=0)
 
 
+def test_the_embedding_goes_into_all_four_towers(make_head, monkeypatch):
+    head = make_head()
+    feats = [torch.randn(1, 32, 8, 8)]
+
+    def outputs(embedding: float, added_to_towers: float):
+        head.sem_embedding.gn.weight.data.zero_()
+        head.sem_embedding.gn.bias.data.fill_(embedding)
+        for branch in head.branches.values():
+            towers = type(branch).towers
+            monkeypatch.setattr(
+                branch,
+                "towers",
+                lambda x, b=branch, t=towers: [f + added_to_towers for f in t(b, x)],
+            )
+        return head(feats)[:6]
+
+    for added, embedded in zip(outputs(0.0, 0.7), outputs(0.7, 0.0), strict=True):
+        torch.testing.assert_close(added[0], embedded[0])
+    for plain, embedded in zip(outputs(0.0, 0.0), outputs(0.7, 0.0), strict=True):
+        assert not torch.allclose(plain[0], embedded[0])
+
+
 def test_initialisation(make_head):
     head = make_head()
     for name, parameter in head.named_parameters():
@@ -271,3 +293,21 @@ def test_plain_giou_is_a_choice_of_the_config(make_head, meta):
     losses = head.loss_by_feat(*random_outputs(head), gts, [meta] * 2)
     assert total(losses).isfinite()
     assert sum(losses["loss_pts_init"]) > 0
+
+
+def test_two_processes_train_as_one(make_head, meta, monkeypatch):
+    """The mean of the losses of two halves is that of the whole, given the mean of their counts."""
+    head = make_head()
+    outs = random_outputs(head)
+    gts = [instances([[16, 24, 56, 72], [8, 8, 100, 90]], [1, 3]), instances([])]
+    whole = head.loss_by_feat(*outs, gts, [meta] * 2)
+
+    name = "mmext.detection.centernet.quarter_box_head.reduce_mean"
+    halves = [([[m[i : i + 1] for m in out] for out in outs], [gts[i]], [meta]) for i in range(2)]
+    counts = []
+    monkeypatch.setattr(name, lambda local: counts.append(local) or local)
+    for half, gt, metas in halves:
+        head.loss_by_feat(*half, gt, metas)
+    monkeypatch.setattr(name, lambda local: sum(counts) / 2)
+    parts = [total(head.loss_by_feat(*half, gt, metas)) for half, gt, metas in halves]
+    torch.testing.assert_close(sum(parts) / 2, total(whole))

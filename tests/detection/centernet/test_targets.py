@@ -43,7 +43,7 @@ def test_semantic_map_by_painting():
 
 
 def test_semantic_map_of_boxes_outside_and_of_no_box():
-    outside = instances([[-50, -50, -10, -10], [900, 0, 990, 40], [-8, -8, 7, 7]], [0, 0, 1])
+    outside = instances([[-50, -50, -3, -3], [900, 0, 990, 40], [-8, -8, 7, 7]], [0, 0, 1])
     maps = semantic_weights([outside, instances([], [])], 2, (4, 4), 8)
     assert maps[0, 0].count_nonzero() == 0
     assert maps[0, 1].nonzero().tolist() == [[0, 0]]

@@ -167,7 +167,7 @@ def draw_block(figure: SubFigure, block: Block) -> None:
     rows = math.ceil(math.sqrt(len(block.pictures)))
     columns = math.ceil(len(block.pictures) / rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    figure.subplots_adjust(0.01, 0.045, 0.99, 0.955, wspace=0.02, hspace=0.02)
+    figure.subplots_adjust(0.01, 0.045, 0.99, 0.93, wspace=0.02, hspace=0.02)
     threshold = best_threshold(block.pictures)
     counts = np.zeros(3, int)
     for panel in axes:
@@ -178,7 +178,7 @@ def draw_block(figure: SubFigure, block: Block) -> None:
     found, false, missed = counts
     figure.text(
         0.5,
-        0.015,
+        0.94,
         f"score ≥ {threshold:.2f} (best F1): {found} found, {false} false, {missed} missed",
         ha="center",
         fontsize=9,
@@ -192,10 +192,8 @@ def draw_sheet(blocks: list[Block], out: Path) -> None:
         math.ceil(len(block.pictures) / rows) / rows
         for block, rows in zip(blocks, sides, strict=True)
     ]
-    figure = plt.figure(figsize=(8 * sum(widths), 9.1))
-    parts = figure.add_gridspec(
-        1, len(blocks), left=0, right=1, bottom=0.03, top=1, wspace=0, width_ratios=widths
-    )
+    figure = plt.figure(figsize=(8 * sum(widths), 8.7))
+    parts = figure.add_gridspec(1, len(blocks), wspace=0, width_ratios=widths)
     for part, block in zip(parts, blocks, strict=True):
         draw_block(figure.add_subfigure(part), block)
     legend = dict(found=FOUND, false=FALSE, missed=MISSED)
@@ -203,7 +201,7 @@ def draw_sheet(blocks: list[Block], out: Path) -> None:
         Patch(facecolor="none", edgecolor=colour, linewidth=2, label=name)
         for name, colour in legend.items()
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10)
+    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=11)
     part_file = out.with_suffix(f".part{out.suffix}")
     figure.savefig(part_file, dpi=90)
     os.replace(part_file, out)

@@ -46,15 +46,14 @@ def draw_losses(axes: Axes, records: list[dict]) -> None:
     parts = [key for key in records[0] if key.startswith("loss")]
     for key in parts:
         total = key == "loss"
-        axes.plot(
-            steps,
-            [record[key] for record in records],
-            label="all" if total else key.removeprefix("loss_"),
-            color="black" if total else None,
-            linewidth=1.8 if total else 1.2,
-        )
+        values = [record[key] for record in records]
+        name = "all" if total else key.removeprefix("loss_")
+        colour = "black" if total else None
+        (line,) = axes.plot(steps, values, color=colour, linewidth=1.8 if total else 1.2)
+        label = dict(color=line.get_color(), va="center", fontsize=8)
+        axes.annotate(name, (steps[-1], values[-1]), (4, 0), textcoords="offset points", **label)
     axes.set(title="losses", xlabel="iteration", yscale="log")
-    axes.legend(frameon=False, fontsize=8)
+    axes.margins(x=0.12)
 
 
 def draw_scores(axes: Axes, records: list[dict]) -> None:
@@ -64,14 +63,12 @@ def draw_scores(axes: Axes, records: list[dict]) -> None:
         values = [record[key] for record in records]
         name = key.replace("bbox_mAP_50", "AP50").replace("bbox_mAP", "AP").removeprefix("coco/")
         axes.plot([record["step"] for record in records], values, marker="o", label=name)
-        axes.annotate(f"{values[-1]:.3f}", (records[-1]["step"], values[-1]), (0, 5), **_OFFSET)
+        label = dict(textcoords="offset points", ha="right", fontsize=8)
+        axes.annotate(f"{values[-1]:.3f}", (records[-1]["step"], values[-1]), (0, 5), **label)
     axes.set(title="validation", xlabel="iteration")
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     axes.legend(frameon=False, fontsize=8)
-
-
-_OFFSET = dict(textcoords="offset points", ha="right", fontsize=8)
 
 
 def main() -> None:

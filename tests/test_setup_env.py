@@ -262,6 +262,40 @@ def test_a_chosen_torch_replaces_another(setup_env, tmp_path):
     assert "[2/3] torch 2.14.0+cpu" in stream.getvalue()
 
 
+def test_opencv_without_libgl_becomes_the_headless_one(setup_env, tmp_path):
+    environment = setup_env.Environment(console(tmp_path)[0], torch=None)
+    environment.versions = {"torch": "2.13.0", "opencv-python": "4.12.0.88"}
+    errors = {"opencv": "ImportError: libGL.so.1: cannot open shared object file"}
+    asked = []
+
+    def pip(*arguments):
+        asked.append(arguments[-1])
+        if "--force-reinstall" in arguments:
+            errors.clear()
+
+    environment.pip, environment.imports = pip, errors.get
+    environment.install_stack()
+    assert asked[-1] == "opencv-python-headless==4.12.0.88"
+
+
+def test_an_mmcv_wheel_of_another_torch_is_compiled_anew(setup_env, tmp_path):
+    environment = setup_env.Environment(console(tmp_path)[0], torch=None)
+    environment.python, environment.versions = "3.11.7", {"torch": "2.14.0", **setup_env.MMCV}
+    errors = {"mmcv": "ImportError: undefined symbol: _ZN3c10"}
+    asked = []
+
+    def pip(*arguments, **env):
+        asked.append((arguments, env))
+        errors.clear()
+
+    environment.pip, environment.imports = pip, errors.get
+    environment.install_mmcv()
+    environment.install_mmcv()
+    ((arguments, env),) = asked
+    assert {"--no-cache-dir", "--force-reinstall", "--no-deps"} <= set(arguments)
+    assert env == {"MMCV_WITH_OPS": "1"}
+
+
 def test_an_old_torch_of_the_base_python_is_refused(setup_env, tmp_path, monkeypatch):
     from setup_console import SetupError
 

@@ -7,7 +7,7 @@ python tools/train.py configs/centernetpp/centernetpp-fast_efflite0_fpn_trees.py
 _base_ = ["../_base_/datasets/trees_detection.py"]
 
 default_scope = "mmdet"
-max_iters = 500
+max_iters = 600
 
 norm_cfg = dict(type="GN", num_groups=32, requires_grad=True)
 model = dict(
@@ -39,13 +39,16 @@ model = dict(
         type="mmext.CenterNetPlusPlusFastHead",
         num_classes=1,
         in_channels=64,
-        feat_channels=64,
-        point_feat_channels=64,
+        # Fifteen 3x3 convolutions and four deformable ones: at 32 channels a minute holds nearly
+        # half as many steps again as at 64, each of them worth almost the same.
+        feat_channels=32,
+        point_feat_channels=32,
+        norm_cfg=dict(type="GN", num_groups=16, requires_grad=True),
         strides=[8, 16, 32],
     ),
     train_cfg=dict(
         init=dict(assigner=dict(type="mmext.NearestPointAssigner", scale=4)),
-        refine=dict(assigner=dict(type="ATSSAssigner", topk=9)),
+        refine=dict(assigner=dict(type="mmext.CandidateATSSAssigner", topk=9)),
     ),
     test_cfg=dict(
         nms_pre=1000,

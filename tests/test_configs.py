@@ -73,7 +73,10 @@ def test_builds_learns_predicts_and_saves(cfg):
     model = build(cfg)
     packed = INPUTS[cfg.default_scope](cfg)
 
+    # DistributedDataParallel asks which parameters learn before the first call of train().
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
     model.train()
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == learning
     losses = model(**model.data_preprocessor(packed, training=True), mode="loss")
     total, log_vars = model.parse_losses(losses)
     total.backward()

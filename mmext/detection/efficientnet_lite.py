@@ -129,6 +129,9 @@ class EfficientNetLite(EfficientNet):
         for module in self.modules():
             if isinstance(module, ConvModule):
                 module.turn_on_efficient_conv_bn_eval()
+        # mmdet's freezes on the first train() only, after the optimizer and
+        # DistributedDataParallel have counted the parameters.
+        self._freeze_stages()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the feature maps of ``out_indices``.

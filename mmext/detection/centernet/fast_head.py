@@ -35,8 +35,7 @@ class CenterNetPlusPlusFastHead(QuarterBoxHead):
         dcn_cfg (dict | None): The last convolution of each tower, None for a plain one.
         norm_cfg (dict): Norm of towers and shared convolutions.
         loss_cls (dict): Loss of the classes.
-        loss_pts_init (dict): Loss of the first quarter boxes. ``mmdet.GIoULoss`` is the variant
-            without the official code's pixel convention.
+        loss_pts_init (dict): Loss of the first quarter boxes.
         loss_pts_refine (dict): Loss of the final quarter boxes.
         loss_sem (dict): Loss of the semantic maps.
         train_cfg (dict | None): See :class:`QuarterBoxHead`.

@@ -287,14 +287,6 @@ def test_one_class(make_head, meta):
     assert total(head.loss_by_feat(*outs, [gt], [meta])).isfinite()
 
 
-def test_plain_giou_is_a_choice_of_the_config(make_head, meta):
-    head = make_head(loss_pts_init=dict(type="mmdet.GIoULoss", loss_weight=1.0))
-    gts = [instances([[16, 24, 56, 72]], [1])] * 2
-    losses = head.loss_by_feat(*random_outputs(head), gts, [meta] * 2)
-    assert total(losses).isfinite()
-    assert sum(losses["loss_pts_init"]) > 0
-
-
 def test_two_processes_train_as_one(make_head, meta, monkeypatch):
     """The mean of the losses of two halves is that of the whole, given the mean of their counts."""
     head = make_head()

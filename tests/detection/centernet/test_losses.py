@@ -38,6 +38,20 @@ def test_giou_of_inverted_and_point_boxes_is_finite():
     assert pred.grad.isfinite().all()
 
 
+def test_giou_leads_doubly_inverted_boxes_back():
+    """Descending from a box inverted by far more than a pixel ends at the target, never below 0."""
+    target = torch.tensor([[0.0, 0, 4, 4]])
+    pred = torch.tensor([[8.0, 9, -3, -2]], requires_grad=True)
+    optimizer = torch.optim.Adam([pred], lr=0.1)
+    for _ in range(600):
+        loss = plus_one_giou_loss(pred, target)
+        assert loss >= 0
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(pred.detach(), target, atol=0.2, rtol=0)
+
+
 def test_giou_module_weighs_and_divides():
     torch.manual_seed(0)
     pred, target = torch.rand(4, 4).cumsum(1), torch.rand(4, 4).cumsum(1)

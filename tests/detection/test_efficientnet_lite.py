@@ -192,7 +192,7 @@ def test_frozen_batch_norm_is_fused_with_same_values_and_gradients():
 
 
 def test_frozen_stages_and_modes():
-    model = MODELS.build(dict(type="EfficientNetLite", frozen_stages=3))
+    model = MODELS.build(dict(type="mmext.EfficientNetLite", frozen_stages=3))
     assert model.train() is model
     for i, layer in enumerate(model.layers):
         assert all(p.requires_grad == (i >= 3) for p in layer.parameters())

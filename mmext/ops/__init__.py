@@ -1,6 +1,7 @@
 """Custom operators: each file holds one op, its typed wrapper and its pure-torch reference."""
 
+from .corner_pool import corner_pool
 from .deform_conv import deform_conv2d
 from .deform_conv_layers import DCN, DCNv2
 
-__all__ = ["DCN", "DCNv2", "deform_conv2d"]
+__all__ = ["DCN", "DCNv2", "corner_pool", "deform_conv2d"]

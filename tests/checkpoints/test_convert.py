@@ -91,8 +91,8 @@ def test_a_missing_tensor_is_named(write, tmp_path, lost):
 
 
 def test_checkpoint_of_another_model(write, tmp_path):
-    other = official_head() | {"bbox_head.hem_tl.conv1.weight": torch.zeros(1)}
-    with pytest.raises(ConversionError, match=r"unknown tensor: bbox_head\.hem_tl\.conv1\.weight"):
+    other = official_head() | {"bbox_head.rep_out.weight": torch.zeros(1)}
+    with pytest.raises(ConversionError, match=r"unknown tensor: bbox_head\.rep_out\.weight"):
         convert_checkpoint("centernetpp", write(other), tmp_path / "out.pth")
 
 

@@ -107,6 +107,7 @@ class CenterNetPlusPlusFastHead(QuarterBoxHead):
             top-left and the bottom-right branch, their first point sets (B, 2K, H, W), their final
             point sets, and semantic logits (B, C, H, W). Point sets are y, x pairs in strides.
         """
+        self.check_levels(feats)
         return multi_apply(self.forward_single, feats)
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mmext.registry import MODELS, TASK_UTILS
 
 from .grouping import group_quarters
-from .quarter_boxes import flatten_levels, points_to_boxes, split_boxes
+from .quarter_boxes import clamp_boxes, flatten_levels, points_to_boxes, split_boxes
 from .quarter_branch import QuarterBranch, conv_tower
 from .targets import QuarterTargets, quarter_targets, semantic_weights, usable_instances
 
@@ -102,6 +102,23 @@ class QuarterBoxHead(BaseDenseHead):
             normal_init(layer.conv, std=0.01)
         normal_init(self.sem_out, std=0.01, bias=bias_init_with_prob(0.01))
         super().init_weights()
+
+    def check_levels(self, feats: Sequence[Tensor]) -> None:
+        """Refuse feature maps that are more or fewer than the strides of the head.
+
+        Args:
+            feats (Sequence[Tensor]): One (B, in_channels, H, W) map per level.
+
+        Raises:
+            ValueError: Their number is not that of ``strides``.
+        """
+        strides = [stride[0] for stride in self.prior_generator.strides]
+        if len(feats) != len(strides):
+            raise ValueError(
+                f"{type(self).__name__} got {len(feats)} feature maps for {len(strides)} "
+                f"strides={strides}. Set model.neck.num_outs to the number of "
+                "model.bbox_head.strides, or the other way round."
+            )
 
     def grid(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         """List the cells of all levels.
@@ -285,9 +302,7 @@ class QuarterBoxHead(BaseDenseHead):
                 scores = scores.gather(1, index.expand(-1, -1, scores.size(-1)))
             kept_boxes.append(boxes)
             kept_scores.append(scores)
-        boxes = torch.cat(kept_boxes, 1)
-        limits = boxes.new_tensor([[*meta["img_shape"][1::-1]] * 2 for meta in batch_img_metas])
-        return boxes.clamp(min=0).minimum(limits[:, None]), torch.cat(kept_scores, 1)
+        return clamp_boxes(torch.cat(kept_boxes, 1), batch_img_metas), torch.cat(kept_scores, 1)
 
     def detect(
         self,

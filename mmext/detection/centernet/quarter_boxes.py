@@ -57,6 +57,20 @@ def boxes_to_points(boxes: Tensor, grid: Tensor) -> Tensor:
     return corners[..., [1, 0, 3, 2]]
 
 
+def clamp_boxes(boxes: Tensor, batch_img_metas: Sequence[dict]) -> Tensor:
+    """Move what lies outside of an image to its border.
+
+    Args:
+        boxes (Tensor): (B, M, 4) boxes x1, y1, x2, y2 in pixels.
+        batch_img_metas (Sequence[dict]): ``img_shape`` of each image.
+
+    Returns:
+        Tensor: (B, M, 4).
+    """
+    limits = boxes.new_tensor([[*meta["img_shape"][1::-1]] * 2 for meta in batch_img_metas])
+    return boxes.clamp(min=0).minimum(limits[:, None])
+
+
 def flatten_levels(maps: Sequence[Tensor]) -> Tensor:
     """Line up the cells of all levels, in the order of the grid.
 

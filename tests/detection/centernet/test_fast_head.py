@@ -39,7 +39,7 @@ def test_shapes_and_initial_scores(make_head):
 
 
 def test_the_embedding_goes_into_all_four_towers(make_head, monkeypatch):
-    head = make_head()
+    head = make_head(strides=[8])
     feats = [torch.randn(1, 32, 8, 8)]
 
     def outputs(embedding: float, added_to_towers: float):

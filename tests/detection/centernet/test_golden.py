@@ -100,7 +100,7 @@ def test_detections(golden, head, outputs):
 
 def test_towers_semantic_branch_and_first_points(make_head):
     """The full head shares these parts; its towers are two plain convolutions here."""
-    head = make_head(stacked_convs=1, dcn_cfg=None)
+    head = make_head(strides=[8], stacked_convs=1, dcn_cfg=None)
     official = {"sem_out": "pycenter_sem_out", "sem_embedding": "pycenter_sem_embedding"}
     parameters = {}
     for name, tensor in head.state_dict().items():

@@ -1,17 +1,26 @@
-"""CenterNet++: objects as pairs of quarter boxes (arXiv 2204.08394)."""
+"""CenterNet++ (arXiv 2204.08394) and the CenterNet of key point triplets (arXiv 1904.08189)."""
 
 from .assigners import CandidateATSSAssigner, NearestPointAssigner
 from .detector import CenterNetPlusPlus
 from .fast_head import CenterNetPlusPlusFastHead
 from .full_head import CenterNetPlusPlusHead
 from .losses import PlusOneGIoULoss, SeparateFocalLoss
+from .tta import CenterNetPlusPlusTTA
+from .triplet import CenterNetTriplet, CenterNetTripletTTA
+from .triplet_head import CenterNetTripletHead
+from .triplet_losses import PullPushLoss
 
 __all__ = [
     "CandidateATSSAssigner",
     "CenterNetPlusPlus",
     "CenterNetPlusPlusFastHead",
     "CenterNetPlusPlusHead",
+    "CenterNetPlusPlusTTA",
+    "CenterNetTriplet",
+    "CenterNetTripletHead",
+    "CenterNetTripletTTA",
     "NearestPointAssigner",
     "PlusOneGIoULoss",
+    "PullPushLoss",
     "SeparateFocalLoss",
 ]

@@ -323,7 +323,7 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
             boxes, scores = self.candidates(cls_scores, points, batch_img_metas, cfg["nms_pre"])
             boxes = self._refine(boxes, corners, hm_scores, hm_offsets, cfg["nms_pre"])
             quarters.append((clamp_boxes(boxes, batch_img_metas), scores))
-        return self.detect(*quarters, batch_img_metas, cfg, rescale)
+        return self.detect(*quarters, batch_img_metas, cfg, rescale, hm_scores[0][:, CT])
 
     def _refine(
         self,

@@ -24,9 +24,11 @@ def group_quarters(
     central region of that box, and the rectangle between the two centres covers at most
     ``distance_threshold`` of the region. Its score is the mean of the two scores.
 
-    The numbers are the official code's, and the default. The paper (arXiv 2204.08394) makes the
-    region a third of the side of a box below 150 px and a fifth above, and averages the scores of
-    two corners and a centre; the official code does not use the scores of centres.
+    The numbers of the central region are the official code's by default, since that is what the
+    published models were tested with: a fifth of the side up to 3500 px^2, a fourth above. The
+    paper (arXiv 2204.08394) has a third for boxes of a side below 150 px and a fifth above:
+    ``small_ratio=1/3, large_ratio=1/5, large_area=150**2``. For scores see
+    :meth:`QuarterBoxHead.detect`.
 
     Args:
         tl_boxes (Tensor): (N, 4) top-left quarter boxes x1, y1, cx, cy in pixels.

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from mmext.registry import MODELS, TASK_UTILS
 
 from .grouping import group_quarters
+from .keypoint_lookup import best_of_four
 from .quarter_boxes import clamp_boxes, flatten_levels, points_to_boxes, split_boxes
 from .quarter_branch import QuarterBranch, conv_tower
 from .targets import QuarterTargets, quarter_targets, semantic_weights, usable_instances
@@ -46,7 +47,8 @@ class QuarterBoxHead(BaseDenseHead):
         train_cfg (dict | None): ``init`` and ``refine``, each with an ``assigner``.
         test_cfg (dict | None): ``nms_pre`` (cells kept per level and branch), ``score_thr``,
             ``quarter_nms`` and ``max_per_branch`` (before grouping), ``grouping`` (keyword
-            arguments of :func:`group_quarters`), ``nms`` and ``max_per_img`` (after it).
+            arguments of :func:`group_quarters`), ``nms`` and ``max_per_img`` (after it), and, if
+            wanted, ``score_fusion`` (see :meth:`detect`).
         init_cfg (dict | None): For mmengine.
     """
 
@@ -311,11 +313,18 @@ class QuarterBoxHead(BaseDenseHead):
         batch_img_metas: list[dict],
         cfg: ConfigType,
         rescale: bool,
+        centre_heat: Tensor | None = None,
     ) -> InstanceList:
         """Turn quarter boxes into objects.
 
         Boxes are scaled back before they are grouped, as in the official code: the area that
         separates small from large objects is one in the original image.
+
+        With ``score_fusion="pair"`` in ``cfg``, the default and the official code, the score is the
+        mean of both quarter boxes' class scores. With ``"triplet"`` it is the mean of those two and
+        the score of the centre, as the paper has it (arXiv 2204.08394). Where that is read from is
+        our reading: the heat map of centres on the finest level, where every object has a peak, in
+        the highest of the four cells around the middle of the box.
 
         Args:
             top_left (tuple[Tensor, Tensor]): (B, M, 4) boxes and (B, M, C) scores.
@@ -323,17 +332,28 @@ class QuarterBoxHead(BaseDenseHead):
             batch_img_metas (list[dict]): ``scale_factor`` (w, h) of each image if ``rescale``.
             cfg (dict): As ``test_cfg``.
             rescale (bool): Whether boxes go back to the original image.
+            centre_heat (Tensor | None): (B, H, W) logits of centres on the finest level, for
+                ``score_fusion="triplet"``.
 
         Returns:
             list[InstanceData]: ``bboxes`` (K, 4), ``scores`` (K,) and ``labels`` (K,) per image.
+
+        Raises:
+            ValueError: ``score_fusion`` is unknown, or needs a heat map that the head lacks.
         """
+        fusion = cfg.get("score_fusion", "pair")
+        if fusion not in ("pair", "triplet") or (fusion == "triplet" and centre_heat is None):
+            raise ValueError(
+                f"model.test_cfg.score_fusion={fusion!r}: expected 'pair', or 'triplet' with "
+                f"CenterNetPlusPlusHead ({type(self).__name__} "
+                f"{'has' if centre_heat is not None else 'lacks'} a heat map of centres)."
+            )
         results = []
         for i, meta in enumerate(batch_img_metas):
             quarters = []
+            scale = top_left[0].new_tensor([*meta["scale_factor"]] * 2 if rescale else [1.0] * 4)
             for boxes, scores in (top_left, bottom_right):
-                image_boxes = boxes[i]
-                if rescale:
-                    image_boxes = image_boxes / image_boxes.new_tensor([*meta["scale_factor"]] * 2)
+                image_boxes = boxes[i] / scale
                 background = scores.new_zeros((scores.size(1), 1))
                 dets, labels = multiclass_nms(
                     image_boxes,
@@ -343,7 +363,13 @@ class QuarterBoxHead(BaseDenseHead):
                     cfg["max_per_branch"],
                 )
                 quarters += [dets[:, :4], dets[:, 4], labels]
-            results.append(self._merge(group_quarters(*quarters, **cfg["grouping"]), cfg))
+            boxes, scores, labels = group_quarters(*quarters, **cfg["grouping"])
+            if fusion == "triplet":
+                centres = (boxes[:, :2] + boxes[:, 2:]) / 2 * scale[:2]
+                stride = self.prior_generator.strides[0][0]
+                logits, _ = best_of_four(centre_heat[i : i + 1].float(), centres[None], stride)
+                scores = (2 * scores + logits[0].sigmoid()) / 3
+            results.append(self._merge((boxes, scores, labels), cfg))
         return results
 
     @staticmethod

@@ -1,0 +1,228 @@
+"""Soft-NMS in the old pixel convention, with the merging of corners that key point detectors use.
+
+mmcv's ``soft_nms`` has no merging. Both forms here are sequential in what they keep, as the method
+is, and vectorised in what each kept box does to the others.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Method = Literal["gaussian", "linear"]
+
+
+class SoftNMSResult(NamedTuple):
+    """The boxes that soft-NMS keeps, best first.
+
+    Attributes:
+        boxes (Tensor): (K, 4) x1, y1, x2, y2.
+        scores (Tensor): (K,) decayed scores.
+        labels (Tensor): (K,) classes.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def plus_one_iou(box: Tensor, boxes: Tensor) -> Tensor:
+    """IoU of one box with others, where a box is ``x2 - x1 + 1`` wide.
+
+    Args:
+        box (Tensor): (4,) x1, y1, x2, y2.
+        boxes (Tensor): (N, 4).
+
+    Returns:
+        Tensor: (N,).
+    """
+    overlap = (torch.min(box[2:], boxes[:, 2:]) - torch.max(box[:2], boxes[:, :2]) + 1).clamp(min=0)
+    overlap = overlap.prod(-1)
+    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(-1)
+    return overlap / ((box[2:] - box[:2] + 1).prod() + areas - overlap)
+
+
+def decay_of(iou: Tensor, method: Method, sigma: float, iou_threshold: float) -> Tensor:
+    """Factor on the scores of boxes that overlap a kept one.
+
+    Args:
+        iou (Tensor): (N,) overlap with the kept box.
+        method (str): ``gaussian``, ``exp(-iou^2 / sigma)``, or ``linear``, ``1 - iou`` above the
+            threshold.
+        sigma (float): For ``gaussian``.
+        iou_threshold (float): For ``linear``.
+
+    Returns:
+        Tensor: (N,) factors in [0, 1].
+    """
+    if method == "gaussian":
+        return torch.exp(-iou.square() / sigma)
+    if method != "linear":
+        raise ValueError(f"soft-NMS method must be 'gaussian' or 'linear', got {method!r}.")
+    return torch.where(iou > iou_threshold, 1 - iou, 1.0)
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    max_num: int = 100,
+    method: Method = "gaussian",
+    sigma: float = 0.5,
+    iou_threshold: float = 0.5,
+    min_score: float = 1e-3,
+    corner_scores: Tensor | None = None,
+    merge_exponent: float | None = None,
+) -> SoftNMSResult:
+    """Lower the scores of boxes that overlap better ones of their class, and keep the best.
+
+    Soft-NMS (arXiv 1704.04503) as the official code of CornerNet and its descendants has it:
+    overlaps in the ``+1`` convention, and a box leaves when a decay takes its score below
+    ``min_score``. A box whose score was that low from the start stays until then.
+
+    With ``merge_exponent`` each corner of a kept box becomes a mean over the boxes that overlap it,
+    itself with weight 1 and others with ``(1 - decay) ** merge_exponent``, each times the score of
+    that corner. Overlaps are those of the boxes before merging.
+
+    :func:`legacy_soft_nms` also has the faults of the official code.
+
+    Args:
+        boxes (Tensor): (N, 4) x1, y1, x2, y2 in pixels.
+        scores (Tensor): (N,).
+        labels (Tensor): (N,) classes; boxes of different ones do not meet.
+        max_num (int): Boxes kept. Scores only fall, so the best ``max_num`` are the first.
+        method (str): See :func:`decay_of`.
+        sigma (float): See :func:`decay_of`.
+        iou_threshold (float): See :func:`decay_of`.
+        min_score (float): What a decay takes below this is dropped.
+        corner_scores (Tensor | None): (N, 2) scores of the two corners, for merging.
+        merge_exponent (float | None): Turns merging on; the official multi-scale test has 10.
+
+    Returns:
+        SoftNMSResult: At most ``max_num`` boxes.
+    """
+    if merge_exponent is not None and corner_scores is None:
+        raise ValueError("soft_nms needs corner_scores where merge_exponent is set.")
+    current = scores.clone()
+    gone = -torch.inf
+    kept, kept_scores, kept_boxes = [], [], []
+    for _ in range(min(max_num, len(scores))):
+        score, best = current.max(0)
+        box = boxes[best]
+        kept.append(best)
+        kept_scores.append(score)
+        current[best] = gone
+
+        iou = plus_one_iou(box, boxes)
+        met = (iou > 0) & (labels == labels[best]) & (current > gone)
+        decay = decay_of(iou, method, sigma, iou_threshold)
+        if merge_exponent is not None:
+            weight = torch.where(met, (1 - decay) ** merge_exponent, 0.0)
+            weight[best] = 1
+            weight = weight[:, None] * corner_scores
+            corners = (weight[..., None] * boxes.view(-1, 2, 2)).sum(0) / weight.sum(0)[:, None]
+            box = corners.flatten()
+        kept_boxes.append(box)
+        current = torch.where(met, current * decay, current)
+        current = current.masked_fill(met & (current < min_score), gone)
+
+    if not kept:
+        return SoftNMSResult(boxes, scores, labels)
+    scores = torch.stack(kept_scores)
+    alive = scores > gone
+    return SoftNMSResult(
+        torch.stack(kept_boxes)[alive], scores[alive], labels[torch.stack(kept)][alive]
+    )
+
+
+def legacy_soft_nms(
+    dets: np.ndarray,
+    *,
+    method: Method = "gaussian",
+    sigma: float = 0.5,
+    iou_threshold: float = 0.5,
+    min_score: float = 1e-3,
+    merge_exponent: float | None = None,
+) -> tuple[np.ndarray, int]:
+    """Soft-NMS of one class with the faults of the official code, to compare with its numbers.
+
+    It works in place on an array whose rows change places. Two things follow. The last row takes
+    the place of a dropped one, and the caller reads the whole array, so what stood at its end when
+    it was dropped or moved (a *stale* row: a duplicate, or a box below ``min_score``) is among the
+    detections. And only boxes and scores move: the scores of the corners stay where they were, so
+    merging weighs boxes with the corner scores of others, and depends on the order of the input.
+
+    Args:
+        dets (np.ndarray): (N, 5) x1, y1, x2, y2, score, or (N, 7) with the scores of the top-left
+            and the bottom-right corner, which merging needs.
+        method (str): See :func:`soft_nms`.
+        sigma (float): See :func:`soft_nms`.
+        iou_threshold (float): See :func:`soft_nms`.
+        min_score (float): See :func:`soft_nms`.
+        merge_exponent (float | None): See :func:`soft_nms`.
+
+    Returns:
+        tuple[np.ndarray, int]: The array as the official code leaves it, and the number of rows
+        that soft-NMS kept; those behind are stale.
+    """
+    rows = torch.from_numpy(np.array(dets, dtype=np.float32))
+    settings = (method, sigma, iou_threshold, min_score, merge_exponent)
+    first, alive = 0, len(rows)
+    while first < alive:
+        best = first + int(rows[first:alive, 4].argmax())
+        rows[[first, best], :5] = rows[[best, first], :5]
+        kept, rest = rows[first], rows[first + 1 : alive]
+        first += 1
+        alive = first + _legacy_step(kept, rest, *settings)
+    return rows.numpy(), alive
+
+
+def _legacy_step(
+    kept: Tensor,
+    rest: Tensor,
+    method: Method,
+    sigma: float,
+    iou_threshold: float,
+    min_score: float,
+    merge_exponent: float | None,
+) -> int:
+    """Let a kept row act on those behind it, in place; return how many of them are left.
+
+    The official loop goes through the rows from the front; when it drops one, the last row takes
+    that place and is looked at there, until one stays. So the places of dropped rows (holes) are
+    filled with the staying rows of the end, last first, and a row is looked at either in its own
+    place or in a hole.
+    """
+    iou = plus_one_iou(kept[:4], rest[:, :4])
+    decay = decay_of(iou, method, sigma, iou_threshold)
+    met = iou > 0
+    scores = torch.where(met, rest[:, 4] * decay, rest[:, 4])
+    stays = ~(met & (scores < min_score))
+    left = int(stays.sum())
+    holes = (~stays[:left]).nonzero().flatten()
+    fillers = left + stays[left:].nonzero().flatten().flip(0)
+    end = int(fillers[-1]) if len(fillers) else len(rest)  # rows from here on were moved to holes
+
+    if merge_exponent is not None:
+        place = torch.arange(len(rest))
+        place[left:end] = left
+        if len(holes):
+            moved = torch.arange(len(rest) - 1, end - 1, -1)
+            place[moved] = holes[stays[moved].cumsum(0) - stays[moved].long()]
+        weight = torch.where(met, (1 - decay) ** merge_exponent, 0.0)[:, None] * rest[place, 5:7]
+        total = kept[5:7] + weight.sum(0)
+        corners = kept[:4].view(2, 2) * kept[5:7, None]
+        corners = corners + (weight[..., None] * rest[:, :4].view(-1, 2, 2)).sum(0)
+        kept[:4] = (corners / total[:, None]).flatten()
+
+    before = rest[:, :5].clone()
+    rest[:left, 4] = scores[:left]
+    rest[holes, :4] = before[fillers, :4]
+    rest[holes, 4] = scores[fillers]
+    if end > left:  # dropped rows that no hole asked for: the place of the first sees them all
+        last_seen = min(left + 1, end - 1)
+        rest[left, :4] = before[last_seen, :4]
+        rest[left, 4] = scores[last_seen]
+    return left

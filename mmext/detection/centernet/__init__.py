@@ -5,10 +5,10 @@ from .detector import CenterNetPlusPlus
 from .fast_head import CenterNetPlusPlusFastHead
 from .full_head import CenterNetPlusPlusHead
 from .losses import PlusOneGIoULoss, SeparateFocalLoss
-from .tta import CenterNetPlusPlusTTA
 from .triplet import CenterNetTriplet, CenterNetTripletTTA
 from .triplet_head import CenterNetTripletHead
 from .triplet_losses import PullPushLoss
+from .tta import CenterNetPlusPlusTTA
 
 __all__ = [
     "CandidateATSSAssigner",

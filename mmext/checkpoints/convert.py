@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from mmext.registry import MODELS
 from mmext.version import __version__
 
+from .centernet_triplet import convert_centernet_triplet
 from .centernetpp import convert_centernetpp
 from .convert_rules import Conversion
 from .safe_load import load_untrusted
 
 FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Conversion]] = {
+    "centernet-triplet": convert_centernet_triplet,
     "centernetpp": convert_centernetpp,
 }
 

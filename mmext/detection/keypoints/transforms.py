@@ -131,7 +131,7 @@ class ScaledCenterPad(BaseTransform):
     ``int(h * scale), int(w * scale)`` (mmdet's ``Resize`` rounds), and the canvas
     ``(h | pad_bits) + pad_extra``, so that an hourglass can halve it and come back. The left border
     is ``canvas // 2 - w // 2``, the top one likewise. In a test over several views, flip behind
-    this transform.
+    this transform. Images of 8 bits stay so, and are rounded when resized, as there.
 
     Sets ``img``, ``img_shape`` (of the canvas), ``border`` (top, bottom, left and right edge of the
     image in the canvas) and ``scale_factor``.

@@ -1,0 +1,56 @@
+import itertools
+
+import torch
+
+from mmext.detection.keypoints.corner_decode import pair_corners
+from mmext.detection.keypoints.peaks import Peaks, find_peaks
+
+
+def test_peaks_by_hand():
+    heat = torch.zeros(1, 2, 4, 5)
+    heat[0, 1, 2, 3] = 0.9
+    heat[0, 1, 2, 4] = 0.8  # beside a better cell, so no peak
+    heat[0, 0, 0, 0] = 0.7
+    peaks = find_peaks(heat, num_peaks=2)
+    assert peaks.labels.tolist() == [[1, 0]]
+    assert peaks.points.tolist() == [[[3, 2], [0, 0]]]
+    assert peaks.cells.tolist() == [[13, 0]]
+    torch.testing.assert_close(peaks.scores, torch.tensor([[0.9, 0.7]]))
+    maps = torch.arange(40.0).view(1, 2, 4, 5)
+    assert peaks.gather(maps).tolist() == [[[13, 33], [0, 20]]]
+
+
+def test_fewer_cells_than_peaks_and_constant_maps():
+    peaks = find_peaks(torch.full((2, 1, 2, 3), 0.5), num_peaks=70)
+    assert peaks.scores.shape == (2, 6)
+    assert (peaks.scores == 0.5).all()
+
+
+def test_pairs_as_in_a_loop():
+    batch, k, m = 2, 9, 7
+
+    def corners(count: int) -> Peaks:
+        return Peaks(
+            torch.rand(batch, count),
+            torch.randint(2, (batch, count)),
+            torch.zeros(batch, count),
+            torch.randint(6, (batch, count, 2)).float(),
+        )
+
+    tl, br = corners(k), corners(m)
+    distance = torch.rand(batch, k, m)
+    pairs = pair_corners(tl, br, tl.points, br.points, num_pairs=k * m, tag_distance=distance)
+    for i in range(batch):
+        expected = []
+        for a, b in itertools.product(range(k), range(m)):
+            same = tl.labels[i, a] == br.labels[i, b]
+            if same and (br.points[i, b] >= tl.points[i, a]).all() and distance[i, a, b] <= 0.5:
+                score = (tl.scores[i, a] + br.scores[i, b]) / 2
+                expected.append(
+                    (score.item(), *tl.points[i, a].tolist(), *br.points[i, b].tolist())
+                )
+        expected.sort(reverse=True)
+        good = pairs.scores[i] > -1
+        found = torch.cat((pairs.scores[i, :, None], pairs.boxes[i]), -1)[good]
+        torch.testing.assert_close(found, torch.tensor(expected))
+        torch.testing.assert_close(pairs.corner_scores[i].mean(-1)[good], pairs.scores[i][good])

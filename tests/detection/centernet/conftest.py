@@ -1,4 +1,4 @@
-"""A small real-time head."""
+"""Small heads of CenterNet++."""
 
 from collections.abc import Callable
 
@@ -21,28 +21,47 @@ TEST_CFG = dict(
     nms=dict(type="soft_nms", iou_threshold=0.6, min_score=1e-3, method="linear"),
     max_per_img=100,
 )
+FULL_TEST_CFG = TEST_CFG | dict(nms=dict(type="nms", iou_threshold=0.6))
+
+
+def _make(**settings):
+    init_default_scope("mmdet")
+    common = dict(
+        num_classes=5,
+        in_channels=32,
+        feat_channels=32,
+        point_feat_channels=32,
+        strides=[8, 16, 32],
+        train_cfg=TRAIN_CFG,
+    )
+    torch.manual_seed(0)
+    head = MODELS.build(common | settings)
+    head.init_weights()
+    return head
 
 
 @pytest.fixture
 def make_head() -> Callable:
-    """Build a head with 32 channels; keyword arguments go to its constructor."""
+    """Build a real-time head with 32 channels; keyword arguments go to its constructor."""
 
     def make(**kwargs):
-        init_default_scope("mmdet")
+        return _make(**dict(type="mmext.CenterNetPlusPlusFastHead", test_cfg=TEST_CFG) | kwargs)
+
+    return make
+
+
+@pytest.fixture
+def make_full_head() -> Callable:
+    """Build a full head with 32 channels and one layer per tower."""
+
+    def make(**kwargs):
         settings = dict(
-            type="mmext.CenterNetPlusPlusFastHead",
-            num_classes=5,
-            in_channels=32,
-            feat_channels=32,
-            point_feat_channels=32,
-            strides=[8, 16, 32],
-            train_cfg=TRAIN_CFG,
-            test_cfg=TEST_CFG,
+            type="mmext.CenterNetPlusPlusHead",
+            test_cfg=FULL_TEST_CFG,
+            stacked_convs=1,
+            corner_dim=32,
         )
-        torch.manual_seed(0)
-        head = MODELS.build(settings | kwargs)
-        head.init_weights()
-        return head
+        return _make(**settings | kwargs)
 
     return make
 

@@ -1,0 +1,17 @@
+"""CenterNet++ (arXiv 2204.08394) with its full head on tree crowns, beside the real-time one.
+
+python tools/dataset_converters/trees.py
+python tools/train.py configs/centernetpp/centernetpp_efflite0_fpn_trees.py
+"""
+
+_base_ = "./centernetpp-fast_efflite0_fpn_trees.py"
+
+model = dict(
+    bbox_head=dict(
+        type="mmext.CenterNetPlusPlusHead",
+        feat_channels=64,
+        point_feat_channels=64,
+        corner_dim=32,
+    ),
+    test_cfg=dict(nms=dict(_delete_=True, type="nms", iou_threshold=0.6)),
+)

@@ -4,5 +4,12 @@ from . import centernet
 from .coco_check import check_coco_dataset
 from .coco_subset_metric import CocoSubsetMetric
 from .efficientnet_lite import EfficientNetLite
+from .false_discovery_metric import FalseDiscoveryMetric
 
-__all__ = ["CocoSubsetMetric", "EfficientNetLite", "centernet", "check_coco_dataset"]
+__all__ = [
+    "CocoSubsetMetric",
+    "EfficientNetLite",
+    "FalseDiscoveryMetric",
+    "centernet",
+    "check_coco_dataset",
+]

@@ -31,5 +31,9 @@ class CocoSubsetMetric(CocoMetric):
         Returns:
             COCO figures as ``CocoMetric`` names them.
         """
+        return super().compute_metrics(self.own_results(results))
+
+    def own_results(self, results: list[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+        """Return those of ``results`` whose images are in ``ann_file``."""
         own = set(self._coco_api.get_img_ids())
-        return super().compute_metrics([pair for pair in results if pair[1]["img_id"] in own])
+        return [pair for pair in results if pair[1]["img_id"] in own]

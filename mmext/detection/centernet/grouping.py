@@ -16,6 +16,7 @@ def group_quarters(
     small_ratio: float = 1 / 5,
     large_ratio: float = 1 / 4,
     large_area: float = 3500.0,
+    center_check: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pair top-left with bottom-right quarter boxes whose predicted centres agree.
 
@@ -41,24 +42,25 @@ def group_quarters(
         small_ratio (float): Side of the central region relative to the side of a small box.
         large_ratio (float): The same for a large box.
         large_area (float): Boxes of more pixels (in px^2) are large.
+        center_check (bool): False leaves the tests of the centres out, to see what they are worth:
+            every pair of a class that spans a box is an object then.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: (K, 4) boxes x1, y1, x2, y2, (K,) scores, (K,) classes.
     """
     top_left, bottom_right = tl_boxes[:, None, :2], br_boxes[None, :, 2:]
     wh = bottom_right - top_left  # (N, M, 2)
-    ratio = torch.where(wh.prod(-1) > large_area, large_ratio, small_ratio)
-    region = ratio[..., None] * wh
-    middle = (top_left + bottom_right) / 2
-    tl_centre, br_centre = tl_boxes[:, None, 2:], br_boxes[None, :, :2]
-
-    # A box without extent, or turned over, has no inside, so these also ask for an extent.
-    tl_inside = ((tl_centre - middle).abs() < region / 2).all(-1)
-    br_inside = ((br_centre - middle).abs() < region / 2).all(-1)
-    between = (tl_centre - br_centre).abs().prod(-1)
-    close = between <= distance_threshold * region.prod(-1)
-    same_class = tl_labels[:, None] == br_labels[None]
-    tl, br = (same_class & tl_inside & br_inside & close).nonzero().unbind(1)
+    match = (tl_labels[:, None] == br_labels[None]) & (wh > 0).all(-1)
+    if center_check:
+        ratio = torch.where(wh.prod(-1) > large_area, large_ratio, small_ratio)
+        region = ratio[..., None] * wh
+        middle = (top_left + bottom_right) / 2
+        tl_centre, br_centre = tl_boxes[:, None, 2:], br_boxes[None, :, :2]
+        match &= ((tl_centre - middle).abs() < region / 2).all(-1)
+        match &= ((br_centre - middle).abs() < region / 2).all(-1)
+        between = (tl_centre - br_centre).abs().prod(-1)
+        match &= between <= distance_threshold * region.prod(-1)
+    tl, br = match.nonzero().unbind(1)
 
     boxes = torch.cat((tl_boxes[tl, :2], br_boxes[br, 2:]), -1)
     return boxes, (tl_scores[tl] + br_scores[br]) / 2, tl_labels[tl]

@@ -70,3 +70,26 @@ def test_all_pairs_are_tried_and_none_is_fine():
     none = group_quarters(tl[:0], ones[:0], zeros[:0], br, ones, zeros)
     assert [len(part) for part in none] == [0, 0, 0]
     assert none[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize(("side", "ratio"), [(149.0, 1 / 3), (151.0, 1 / 5)])
+def test_the_region_of_the_paper(side, ratio):
+    options = dict(small_ratio=1 / 3, large_ratio=1 / 5, large_area=150**2)
+    for share, expected in ((0.98, 1), (1.02, 0)):
+        x = side / 2 + share * ratio * side / 2
+        found = pair((0, 0, x, side / 2), (side / 2, side / 2, side, side), **options)
+        assert len(found[0]) == expected
+
+
+def test_without_the_centre_check_every_pair_that_spans_a_box_is_an_object():
+    tl = torch.tensor([[0.0, 0, 10, 10], [30, 30, 40, 40]])
+    br = torch.tensor([[10.0, 10, 20, 20], [5, 5, 35, 35]])
+    scores, labels = torch.tensor([0.8, 0.6]), torch.zeros(2, dtype=torch.long)
+    arguments = (tl, scores, labels, br, scores, labels)
+    checked, *_ = group_quarters(*arguments)
+    assert checked.tolist() == [[0, 0, 20, 20]]
+    boxes, means, _ = group_quarters(*arguments, center_check=False)
+    assert boxes.tolist() == [[0, 0, 20, 20], [0, 0, 35, 35], [30, 30, 35, 35]]
+    torch.testing.assert_close(means, torch.tensor([0.8, 0.7, 0.6]))
+    other = (tl, scores, labels, br, scores, labels + 1)
+    assert not len(group_quarters(*other, center_check=False)[0])

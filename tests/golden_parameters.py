@@ -1,6 +1,10 @@
 """The parameters with which the official networks were run: each drawn from its name."""
 
+import gzip
+import json
+import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,3 +20,19 @@ def golden_parameter(name: str, shape: torch.Size | list[int]) -> Tensor:
         return torch.full(tuple(shape), float(leaf == "running_var"))
     value = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape) * 0.02
     return torch.from_numpy(value + (leaf == "weight" and len(shape) == 1)).float()
+
+
+def official_triplet_shapes(num_stacks: int) -> dict[str, list[int]]:
+    """Return names and shapes of the official CenterNet-52 (one stack) or CenterNet-104."""
+    names = Path(__file__).parent / "data" / "centernet_triplet_official.json.gz"
+    shapes = json.loads(gzip.decompress(names.read_bytes()))
+    if num_stacks == 1:  # what both have: all but the second stack and the layers between the two
+        second = re.compile(r"(?!pre)\w+\.1\.|(inters_?|cnvs_)\.")
+        shapes = {name: shape for name, shape in shapes.items() if not second.match(name)}
+    return shapes
+
+
+def official_triplet_tensors(num_stacks: int) -> dict[str, Tensor]:
+    """Return the tensors with which the official networks were run."""
+    shapes = official_triplet_shapes(num_stacks)
+    return {name: golden_parameter(name, shape) for name, shape in shapes.items()}

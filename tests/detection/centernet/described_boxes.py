@@ -1,4 +1,4 @@
-"""Outputs of a CenterNet++ head that describe given boxes."""
+"""Outputs of CenterNet++ heads that describe given boxes."""
 
 import torch
 from mmengine.structures import InstanceData
@@ -31,3 +31,12 @@ def describe(head, instances: list[InstanceData], size=(128, 160)) -> list:
             for stage in (2, 4):
                 outs[stage + side][0][i, :4, y, x] = points.T
     return outs
+
+
+def describe_full(head, instances: list[InstanceData], size=(128, 160)) -> list:
+    """The same for a full head, with empty heat maps."""
+    *outs, sem = describe(head, instances, size)
+    shapes = [m.shape[-2:] for m in sem]
+    scores = [torch.full((len(instances), 3, *shape), -8.0) for shape in shapes]
+    offsets = [torch.zeros(len(instances), 6, *shape) for shape in shapes]
+    return [*outs, scores, offsets, sem]

@@ -1,4 +1,4 @@
-"""Every published configuration builds, trains a step and predicts."""
+"""Published configurations: the real-time ones in detail, the schedules and sizes of the full."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from mmext.registry import MODELS
 
 FOLDER = Path(__file__).parents[3] / "configs" / "centernetpp"
-CONFIGS = sorted(FOLDER.glob("*_coco.py"))
+CONFIGS = sorted(FOLDER.glob("centernetpp-fast_*_coco.py"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -67,3 +67,68 @@ def test_schedule(name, epochs, steps, optimizer):
     assert cfg.optim_wrapper.clip_grad.max_norm == 35
     assert cfg.auto_scale_lr.base_batch_size == 16
     assert cfg.test_dataloader.dataset.pipeline[1].scale == (736, 512)
+
+
+FULL = [
+    ("r50_fpn-gn_1x", 12, [8, 11], 50),
+    ("r50_fpn-gn_ms-2x", 24, [16, 22], 50),
+    ("r101_fpn-gn_ms-2x", 24, [16, 22], 101),
+    ("r101-dconv-c3-c5_fpn-gn_ms-2x", 24, [16, 22], 101),
+    ("x101-64x4d_fpn-gn_ms-2x", 24, [16, 22], 101),
+    ("x101-64x4d-dconv-c3-c5_fpn-gn_ms-2x", 24, [16, 22], 101),
+    ("res2net101_fpn-gn_ms-2x", 24, [16, 22], 101),
+    ("res2net101-dconv-c3-c5_fpn-gn_ms-2x", 24, [16, 22], 101),
+    ("swin-l_fpn_ms-32e", 32, [21, 27], None),
+]
+
+
+@pytest.mark.parametrize(("name", "epochs", "steps", "depth"), FULL, ids=lambda v: str(v))
+def test_recipe_of_the_full_head(name, epochs, steps, depth):
+    cfg = Config.fromfile(FOLDER / f"centernetpp_{name}_coco.py")
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.param_scheduler[1].milestones == steps
+    assert cfg.param_scheduler[1].end == epochs
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.model.backbone.get("depth") == depth
+    assert cfg.model.test_cfg.nms.type == "nms"
+    resize = cfg.train_dataloader.dataset.pipeline[2]
+    assert resize.scale == ((1333, 800) if "_1x" in name else [(1333, 480), (1333, 960)])
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
+    deformable = "dconv" in name
+    assert ("dcn" in cfg.model.backbone) == deformable
+    if deformable:
+        assert cfg.model.backbone.dcn.type == "mmext.DCNv2"
+        assert cfg.model.backbone.stage_with_dcn == (False, True, True, True)
+    assert cfg.optim_wrapper.optimizer.type == ("AdamW" if "swin" in name else "SGD")
+    scales, flips = cfg.tta_pipeline[1].transforms[:2]
+    assert len(cfg.tta_model.tta_cfg.scale_ranges) == len(scales) == 12
+    assert len(flips) == 2
+
+
+def test_full_configurations_are_all_listed_here():
+    stems = {path.stem for path in FOLDER.glob("centernetpp_*_coco.py")}
+    assert stems == {f"centernetpp_{name}_coco" for name, *_ in FULL}
+
+
+def test_size_of_the_published_head():
+    """13.95 million parameters with deformable towers, 13.20 with plain ones."""
+    cfg = Config.fromfile(FOLDER / "centernetpp_r50_fpn-gn_1x_coco.py")
+    init_default_scope(cfg.default_scope)
+    for dcn_cfg, millions in ((cfg.model.bbox_head.dcn_cfg, 13.95), (None, 13.20)):
+        head = MODELS.build(dict(cfg.model.bbox_head, dcn_cfg=dcn_cfg))
+        count = sum(p.numel() for p in head.parameters())
+        assert count == pytest.approx(millions * 1e6, rel=1e-3)
+
+
+def test_pyramid_of_swin_has_the_strides_of_its_head():
+    cfg = Config.fromfile(FOLDER / "centernetpp_swin-l_fpn_ms-32e_coco.py")
+    init_default_scope(cfg.default_scope)
+    neck = MODELS.build(dict(cfg.model.neck, out_channels=4))
+    taken = cfg.model.backbone.out_indices
+    size = 512
+    maps = [
+        torch.zeros(1, channels, size // 4 // 2**i, size // 4 // 2**i)
+        for i, channels in zip(taken, cfg.model.neck.in_channels, strict=True)
+    ]
+    strides = [size // out.shape[-1] for out in neck(maps)]
+    assert strides == cfg.model.bbox_head.strides == [8, 16, 32, 64, 128]

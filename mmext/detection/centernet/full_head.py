@@ -350,15 +350,16 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
             Tensor: (B, M, 4) quarter boxes in pixels, possibly beyond the image.
         """
         counts = [min(m.shape[-2] * m.shape[-1], nms_pre) for m in hm_scores]
-        levels = list(boxes.split(counts, 1))
-        for level in range(1, len(levels)):
-            source = (level - 1) // 2
-            stride = self.prior_generator.strides[source][0]
-            heat = hm_scores[source].float()
-            offset = hm_offsets[source].float().unflatten(1, (len(KEYPOINTS), 2))
-            moved = [
-                move_to_keypoints(places, heat[:, point], offset[:, point], stride)
-                for places, point in zip(levels[level].split(2, -1), corners, strict=True)
-            ]
-            levels[level] = torch.cat(moved, -1)
-        return torch.cat(levels, 1)
+        levels = boxes.split(counts, 1)
+        refined = [levels[0]]
+        for source in range(len(levels) // 2):
+            coarser = torch.cat(levels[2 * source + 1 : 2 * source + 3], 1)
+            places = coarser.unflatten(2, (2, 2)).transpose(1, 2)  # (B, 2, M, 2)
+            heat = hm_scores[source][:, corners].float()
+            offset = hm_offsets[source].unflatten(1, (len(KEYPOINTS), 2))[:, corners].float()
+            moved = move_to_keypoints(
+                *(part.flatten(0, 1) for part in (places, heat, offset)),
+                self.prior_generator.strides[source][0],
+            )
+            refined.append(moved.view_as(places).transpose(1, 2).flatten(2))
+        return torch.cat(refined, 1)

@@ -48,19 +48,19 @@ def group_quarters(
     Returns:
         tuple[Tensor, Tensor, Tensor]: (K, 4) boxes x1, y1, x2, y2, (K,) scores, (K,) classes.
     """
-    top_left, bottom_right = tl_boxes[:, None, :2], br_boxes[None, :, 2:]
-    wh = bottom_right - top_left  # (N, M, 2)
-    match = (tl_labels[:, None] == br_labels[None]) & (wh > 0).all(-1)
+    tl, br = (tl_labels[:, None] == br_labels).nonzero().unbind(1)
+    top_left, tl_centre = tl_boxes[tl].split(2, 1)
+    br_centre, bottom_right = br_boxes[br].split(2, 1)
+    wh = bottom_right - top_left
+    match = (wh > 0).all(1)
     if center_check:
-        ratio = torch.where(wh.prod(-1) > large_area, large_ratio, small_ratio)
-        region = ratio[..., None] * wh
+        ratio = torch.where(wh.prod(1) > large_area, large_ratio, small_ratio)
+        region = ratio[:, None] * wh
         middle = (top_left + bottom_right) / 2
-        tl_centre, br_centre = tl_boxes[:, None, 2:], br_boxes[None, :, :2]
-        match &= ((tl_centre - middle).abs() < region / 2).all(-1)
-        match &= ((br_centre - middle).abs() < region / 2).all(-1)
-        between = (tl_centre - br_centre).abs().prod(-1)
-        match &= between <= distance_threshold * region.prod(-1)
-    tl, br = match.nonzero().unbind(1)
+        match &= ((tl_centre - middle).abs() < region / 2).all(1)
+        match &= ((br_centre - middle).abs() < region / 2).all(1)
+        between = (tl_centre - br_centre).abs().prod(1)
+        match &= between <= distance_threshold * region.prod(1)
 
-    boxes = torch.cat((tl_boxes[tl, :2], br_boxes[br, 2:]), -1)
-    return boxes, (tl_scores[tl] + br_scores[br]) / 2, tl_labels[tl]
+    boxes = torch.cat((top_left, bottom_right), 1)[match]
+    return boxes, ((tl_scores[tl] + br_scores[br]) / 2)[match], tl_labels[tl][match]

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule
-from mmcv.ops import batched_nms
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.models.layers import multiclass_nms
 from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig, reduce_mean
 from mmengine.model import bias_init_with_prob, normal_init
@@ -20,6 +18,7 @@ from .grouping import group_quarters
 from .keypoint_lookup import best_of_four
 from .quarter_boxes import clamp_boxes, flatten_levels, points_to_boxes, split_boxes
 from .quarter_branch import QuarterBranch, conv_tower
+from .suppression import best_after_nms
 from .targets import QuarterTargets, quarter_targets, semantic_weights, usable_instances
 
 # Boxes are divided by this many strides before the box losses (official `point_base_scale`). It
@@ -293,18 +292,25 @@ class QuarterBoxHead(BaseDenseHead):
         Returns:
             tuple[Tensor, Tensor]: (B, M, 4) quarter boxes in pixels and (B, M, C) scores.
         """
-        grid, sizes = self.grid(cls_scores)
-        boxes_per_level = points_to_boxes(flatten_levels(points), grid).split(sizes, 1)
-        scores_per_level = flatten_levels(cls_scores).sigmoid().split(sizes, 1)
-        kept_boxes, kept_scores = [], []
-        for boxes, scores in zip(boxes_per_level, scores_per_level, strict=True):
-            if scores.size(1) > nms_pre:
-                index = scores.amax(-1).topk(nms_pre).indices[..., None]
-                boxes = boxes.gather(1, index.expand(-1, -1, 4))
-                scores = scores.gather(1, index.expand(-1, -1, scores.size(-1)))
-            kept_boxes.append(boxes)
-            kept_scores.append(scores)
-        return clamp_boxes(torch.cat(kept_boxes, 1), batch_img_metas), torch.cat(kept_scores, 1)
+        kept = []
+        for level, (cls_score, point_set) in enumerate(zip(cls_scores, points, strict=True)):
+            logits, corners = cls_score.flatten(2), point_set[:, :4].flatten(2)
+            index = torch.arange(logits.size(2), device=logits.device).expand(len(logits), -1)
+            if logits.size(2) > nms_pre:
+                index = logits.amax(1).topk(nms_pre).indices
+                logits, corners = (
+                    part.gather(2, index[:, None].expand(-1, part.size(1), -1))
+                    for part in (logits, corners)
+                )
+            cells = self.prior_generator.sparse_priors(
+                index, cls_score.shape[-2:], level, device=index.device
+            )  # (B, 2, n)
+            stride = self.prior_generator.strides[level][0]
+            kept.append((logits, corners, F.pad(cells, (0, 0, 0, 1), value=stride)))
+        scores, corners, grid = (
+            torch.cat(levels, 2).transpose(1, 2).float() for levels in zip(*kept, strict=True)
+        )
+        return clamp_boxes(points_to_boxes(corners, grid), batch_img_metas), scores.sigmoid()
 
     def detect(
         self,
@@ -353,16 +359,14 @@ class QuarterBoxHead(BaseDenseHead):
             quarters = []
             scale = top_left[0].new_tensor([*meta["scale_factor"]] * 2 if rescale else [1.0] * 4)
             for boxes, scores in (top_left, bottom_right):
-                image_boxes = boxes[i] / scale
-                background = scores.new_zeros((scores.size(1), 1))
-                dets, labels = multiclass_nms(
-                    image_boxes,
-                    torch.cat((scores[i], background), -1),
-                    cfg["score_thr"],
+                cell, label = (scores[i] > cfg["score_thr"]).nonzero().unbind(1)
+                quarters += best_after_nms(
+                    (boxes[i] / scale)[cell],
+                    scores[i][cell, label],
+                    label,
                     cfg["quarter_nms"],
                     cfg["max_per_branch"],
                 )
-                quarters += [dets[:, :4], dets[:, 4], labels]
             boxes, scores, labels = group_quarters(*quarters, **cfg["grouping"])
             if fusion == "triplet":
                 centres = (boxes[:, :2] + boxes[:, 2:]) / 2 * scale[:2]
@@ -375,9 +379,5 @@ class QuarterBoxHead(BaseDenseHead):
     @staticmethod
     def _merge(objects: tuple[Tensor, Tensor, Tensor], cfg: ConfigType) -> InstanceData:
         """Suppress duplicates within each class and keep the best."""
-        boxes, scores, labels = objects
-        if len(boxes):
-            dets, keep = batched_nms(boxes, scores, labels, cfg["nms"])
-            dets, keep = dets[: cfg["max_per_img"]], keep[: cfg["max_per_img"]]
-            boxes, scores, labels = dets[:, :4], dets[:, 4], labels[keep]
+        boxes, scores, labels = best_after_nms(*objects, cfg["nms"], cfg["max_per_img"])
         return InstanceData(bboxes=boxes, scores=scores, labels=labels)

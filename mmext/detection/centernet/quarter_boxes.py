@@ -34,13 +34,13 @@ def points_to_boxes(point_sets: Tensor, grid: Tensor) -> Tensor:
 
     Args:
         point_sets (Tensor): (..., N, 2K) points as y, x pairs, in strides, relative to their cell.
-        grid (Tensor): (N, 3) x, y and stride of each cell in pixels.
+        grid (Tensor): (N, 3) or (..., N, 3) x, y and stride of each cell in pixels.
 
     Returns:
         Tensor: (..., N, 4) quarter boxes x1, y1, x2, y2 in pixels.
     """
     corners = point_sets[..., [1, 0, 3, 2]]
-    return corners * grid[:, 2:3] + grid[:, [0, 1, 0, 1]]
+    return corners * grid[..., 2:3] + grid[..., [0, 1, 0, 1]]
 
 
 def boxes_to_points(boxes: Tensor, grid: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Non-maximum suppression that stops when it has enough boxes."""
 
-import torch
 from mmcv.ops import batched_nms
 from mmdet.utils import OptConfigType
 from torch import Tensor

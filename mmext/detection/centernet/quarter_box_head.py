@@ -43,6 +43,10 @@ class QuarterBoxHead(BaseDenseHead):
         loss_pts_init (dict): Loss of the first quarter boxes.
         loss_pts_refine (dict): Loss of the final quarter boxes.
         loss_sem (dict): Loss of the semantic maps.
+        kaiming_predictors (bool): Whether the first convolution of each predictor starts from
+            Kaiming's normal distribution instead of the official N(0, 0.01^2). No norm follows
+            it, so that the official one lets a hundredth of a gradient through at first. Over tens
+            of epochs that does not matter; a schedule of some hundred steps needs this.
         train_cfg (dict | None): ``init`` and ``refine``, each with an ``assigner``.
         test_cfg (dict | None): ``nms_pre`` (cells kept per level and branch), ``score_thr``,
             ``quarter_nms`` and ``max_per_branch`` (before grouping), ``grouping`` (keyword
@@ -63,6 +67,7 @@ class QuarterBoxHead(BaseDenseHead):
         loss_pts_init: ConfigType,
         loss_pts_refine: ConfigType,
         loss_sem: ConfigType,
+        kaiming_predictors: bool = False,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -72,6 +77,7 @@ class QuarterBoxHead(BaseDenseHead):
         self.in_channels = in_channels
         self.feat_channels = feat_channels
         self.norm_cfg = norm_cfg
+        self.kaiming_predictors = kaiming_predictors
         self.prior_generator = MlvlPointGenerator(strides, offset=0)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_pts_init = MODELS.build(loss_pts_init)
@@ -94,10 +100,11 @@ class QuarterBoxHead(BaseDenseHead):
         """Initialise as the official code does.
 
         N(0, 0.01^2) everywhere, class and semantic logits at a probability of 0.01, but for the
-        semantic embedding, which keeps the default of ``ConvModule`` (Kaiming).
+        semantic embedding, which keeps the default of ``ConvModule`` (Kaiming), and for what
+        ``kaiming_predictors`` says.
         """
         for branch in self.branches.values():
-            branch.reset_parameters()
+            branch.reset_parameters(kaiming_predictors=self.kaiming_predictors)
         for layer in self.shared_convs:
             normal_init(layer.conv, std=0.01)
         normal_init(self.sem_out, std=0.01, bias=bias_init_with_prob(0.01))

@@ -69,6 +69,17 @@ def test_initialisation(make_head):
             assert 0.008 < parameter.std() < 0.012, name
 
 
+def test_kaiming_predictors(make_head):
+    predictors = ("cls_conv", "pts_init_conv", "pts_refine_conv")
+    head = make_head(kaiming_predictors=True)
+    for name, parameter in head.branches.named_parameters():
+        if name.split(".")[1] in predictors and name.endswith("weight"):
+            std = (2 / parameter[0].numel()) ** 0.5
+            assert parameter.std().item() == pytest.approx(std, rel=0.1), name
+        elif name.endswith("out.weight"):
+            assert parameter.std() < 0.012, name
+
+
 def test_tower_convolutions_follow_the_config(make_head):
     deformable, plain = make_head(stacked_convs=2), make_head(stacked_convs=2, dcn_cfg=None)
     kinds = [type(layer.conv).__name__ for layer in deformable.branches["tl"].reg_convs]

@@ -22,9 +22,7 @@ model = dict(
     backbone=dict(
         type="mmext.EfficientNetLite",
         arch="lite0",
-        # From stride 4 on: quarter boxes are half as large as the objects, so that they need a
-        # level more at the fine end than a detector of whole boxes.
-        out_indices=(2, 3, 4, 5),
+        out_indices=(3, 4, 5),
         # The layers up to stride 4, which take a fifth of the time of a step to train.
         frozen_stages=3,
         norm_eval=True,
@@ -32,9 +30,9 @@ model = dict(
     ),
     neck=dict(
         type="FPN",
-        in_channels=[24, 40, 112, 320],
+        in_channels=[40, 112, 320],
         out_channels=64,
-        num_outs=4,
+        num_outs=3,
         norm_cfg=norm_cfg,
     ),
     bbox_head=dict(
@@ -46,7 +44,7 @@ model = dict(
         feat_channels=32,
         point_feat_channels=32,
         norm_cfg=dict(type="GN", num_groups=16, requires_grad=True),
-        strides=[4, 8, 16, 32],
+        strides=[8, 16, 32],
         kaiming_predictors=True,
     ),
     train_cfg=dict(

@@ -23,7 +23,13 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path(__file__).resolve().parent / "configs"
-MODELS = ("centernetpp", "centernet_update", "centernet_update_stride4", "fcos")
+MODELS = (
+    "centernetpp",
+    "centernetpp_stride4",
+    "centernet_update",
+    "centernet_update_stride4",
+    "fcos",
+)
 DATA = ("trees", "trees_plain", "bccd")
 WARM_UP_STEPS, TIMED_STEPS = 3, 9
 

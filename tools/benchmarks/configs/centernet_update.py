@@ -1,13 +1,8 @@
-"""mmdet's CenterNetUpdateHead in place of CenterNet++; data, backbone and schedule stay.
-
-Its levels start at stride 8: its boxes are whole ones, twice as large as quarter boxes.
-"""
+"""mmdet's CenterNetUpdateHead in place of CenterNet++; data, backbone, neck and schedule stay."""
 
 _base_ = "../../../configs/centernetpp/centernetpp-fast_efflite0_fpn_trees.py"
 
 model = dict(
-    backbone=dict(out_indices=(3, 4, 5)),
-    neck=dict(in_channels=[40, 112, 320], num_outs=3),
     type="CenterNet",
     bbox_head=dict(
         _delete_=True,

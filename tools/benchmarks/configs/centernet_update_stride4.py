@@ -1,4 +1,4 @@
-"""CenterNetUpdate on the four levels of CenterNet++, from stride 4 on."""
+"""CenterNetUpdate with a level more at the fine end, as in ``centernetpp_stride4.py``."""
 
 _base_ = "centernet_update.py"
 

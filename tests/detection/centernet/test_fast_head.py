@@ -80,6 +80,18 @@ def test_kaiming_predictors(make_head):
             assert parameter.std() < 0.012, name
 
 
+def test_box_loss_scale_sets_how_much_an_error_counts(make_head, meta):
+    feats = [torch.randn(1, 32, *size) for size in ((16, 20), (8, 10), (4, 5))]
+    gts = [instances([[8, 8, 24, 24]])]
+    losses = {}
+    for scale in (4.0, 1.0):
+        torch.manual_seed(0)
+        head = make_head(box_loss_scale=scale)
+        losses[scale] = head.loss_by_feat(*head(feats), gts, [meta])
+    assert sum(losses[1.0]["loss_pts_init"]) > 1.5 * sum(losses[4.0]["loss_pts_init"])
+    assert sum(losses[1.0]["loss_cls"]) == sum(losses[4.0]["loss_cls"])
+
+
 def test_tower_convolutions_follow_the_config(make_head):
     deformable, plain = make_head(stacked_convs=2), make_head(stacked_convs=2, dcn_cfg=None)
     kinds = [type(layer.conv).__name__ for layer in deformable.branches["tl"].reg_convs]

@@ -47,6 +47,9 @@ class QuarterBoxHead(BaseDenseHead):
             Kaiming's normal distribution instead of the official N(0, 0.01^2). No norm follows
             it, so that the official one lets a hundredth of a gradient through at first. Over tens
             of epochs that does not matter; a schedule of some hundred steps needs this.
+        initial_box (float): Side in strides of the quarter box that every cell predicts at first.
+            With the official 0 boxes start as points, and cells are assigned at random until they
+            have an extent; 4 is what the first assigner expects.
         train_cfg (dict | None): ``init`` and ``refine``, each with an ``assigner``.
         test_cfg (dict | None): ``nms_pre`` (cells kept per level and branch), ``score_thr``,
             ``quarter_nms`` and ``max_per_branch`` (before grouping), ``grouping`` (keyword
@@ -69,6 +72,7 @@ class QuarterBoxHead(BaseDenseHead):
         loss_sem: ConfigType,
         box_loss_scale: float = 4.0,
         kaiming_predictors: bool = False,
+        initial_box: float = 0.0,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -80,6 +84,7 @@ class QuarterBoxHead(BaseDenseHead):
         self.norm_cfg = norm_cfg
         self.box_loss_scale = box_loss_scale
         self.kaiming_predictors = kaiming_predictors
+        self.initial_box = initial_box
         self.prior_generator = MlvlPointGenerator(strides, offset=0)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_pts_init = MODELS.build(loss_pts_init)
@@ -103,10 +108,12 @@ class QuarterBoxHead(BaseDenseHead):
 
         N(0, 0.01^2) everywhere, class and semantic logits at a probability of 0.01, but for the
         semantic embedding, which keeps the default of ``ConvModule`` (Kaiming), and for what
-        ``kaiming_predictors`` says.
+        ``kaiming_predictors`` and ``initial_box`` say.
         """
         for branch in self.branches.values():
-            branch.reset_parameters(kaiming_predictors=self.kaiming_predictors)
+            branch.reset_parameters(
+                kaiming_predictors=self.kaiming_predictors, initial_box=self.initial_box
+            )
         for layer in self.shared_convs:
             normal_init(layer.conv, std=0.01)
         normal_init(self.sem_out, std=0.01, bias=bias_init_with_prob(0.01))

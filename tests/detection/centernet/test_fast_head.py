@@ -80,6 +80,15 @@ def test_kaiming_predictors(make_head):
             assert parameter.std() < 0.012, name
 
 
+def test_initial_box(make_head):
+    head = make_head(initial_box=4.0)
+    outs = head([torch.randn(1, 32, *size) for size in ((16, 20), (8, 10), (4, 5))])
+    for points in outs[2:6]:  # y, x of the top-left and of the bottom-right corner
+        torch.testing.assert_close(
+            points[0].mean((0, 2, 3))[:4], torch.tensor([-2.0, -2, 2, 2]), atol=0.1, rtol=0
+        )
+
+
 def test_box_loss_scale_sets_how_much_an_error_counts(make_head, meta):
     feats = [torch.randn(1, 32, *size) for size in ((16, 20), (8, 10), (4, 5))]
     gts = [instances([[8, 8, 24, 24]])]

@@ -8,11 +8,5 @@ _base_ = "centernetpp.py"
 model = dict(
     backbone=dict(out_indices=(2, 3, 4, 5)),
     neck=dict(in_channels=[24, 40, 112, 320], num_outs=4),
-    # Stride 4 has four times the cells: half the channels keep the time of a step within twice.
-    bbox_head=dict(
-        strides=[4, 8, 16, 32],
-        feat_channels=32,
-        point_feat_channels=32,
-        norm_cfg=dict(num_groups=16),
-    ),
+    bbox_head=dict(strides=[4, 8, 16, 32]),
 )

@@ -50,9 +50,7 @@ model = dict(
         box_loss_scale=1.0,
         kaiming_predictors=True,
         initial_box=4.0,
-        loss_cls=dict(
-            type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
-        ),
+        loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
     ),
     train_cfg=dict(
         init=dict(assigner=dict(type="mmext.NearestPointAssigner", scale=4)),

@@ -17,14 +17,15 @@ ROOT = Path(__file__).resolve().parent
 PACKED = ("tools", "configs", "model-index.yml")
 
 
-def pack_mim() -> None:
+def pack_mim(*, copy: bool) -> None:
     """Put tools, configs and the model index where mim and mmengine's config hub look for them.
 
-    A wheel or sdist gets copies, an editable install links, so that an edited config counts.
+    Args:
+        copy: What a wheel or sdist needs. An editable install gets links, so that an edited config
+            counts.
     """
     mim = ROOT / "mmext" / ".mim"
     mim.mkdir(exist_ok=True)
-    copy = any(command in sys.argv for command in ("sdist", "bdist_wheel"))
     for name in PACKED:
         source, target = ROOT / name, mim / name
         if not source.exists():  # building from an sdist, where .mim is already packed
@@ -83,6 +84,9 @@ def extension() -> tuple[list, dict]:
 
 
 if __name__ == "__main__":
-    pack_mim()
+    packaging = any(command in sys.argv for command in ("sdist", "bdist_wheel"))
+    pack_mim(copy=packaging)
     ext_modules, cmdclass = extension()
     setup(ext_modules=ext_modules, cmdclass=cmdclass)
+    if packaging:  # copies left behind would hide later edits from this checkout
+        pack_mim(copy=False)

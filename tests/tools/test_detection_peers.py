@@ -1,3 +1,6 @@
+import json
+from types import SimpleNamespace
+
 import pytest
 
 
@@ -18,11 +21,54 @@ def test_every_combination_is_a_config_of_its_data(peers, tmp_path):
             assert cfg.model.backbone.type == "mmext.EfficientNetLite"
 
 
-def test_models_differ_in_head_only(peers, tmp_path):
-    configs = [peers.load_config(model, "bccd", 0, tmp_path) for model in peers.MODELS]
-    for cfg in configs:
+def test_models_differ_in_head_and_finest_level_only(peers, tmp_path):
+    configs = {model: peers.load_config(model, "bccd", 0, tmp_path) for model in peers.MODELS}
+    for model, cfg in configs.items():
+        strides = cfg.model.bbox_head.strides
+        assert strides[-1] == 32, model
+        assert len(strides) == len(cfg.model.backbone.out_indices) == cfg.model.neck.num_outs
+        assert len(strides) == len(cfg.model.bbox_head.get("regress_ranges", strides))
         cfg.model = dict(backbone=cfg.model.backbone, neck=cfg.model.neck)
-    assert configs[0].to_dict() == configs[1].to_dict() == configs[2].to_dict()
+    for names in (
+        ("centernetpp", "centernet_update", "fcos"),
+        ("centernetpp_stride4", "centernet_update_stride4"),
+    ):
+        first, *others = [configs[name].to_dict() for name in names]
+        assert all(other == first for other in others)
+    for cfg in configs.values():
+        cfg.model.backbone.out_indices = None
+        cfg.model.neck.update(in_channels=None, num_outs=None)
+    assert configs["centernetpp"].to_dict() == configs["centernetpp_stride4"].to_dict()
+
+
+def test_calibration_times_what_is_missing_and_keeps_the_rest(peers, tmp_path, monkeypatch):
+    class Timer:
+        def __init__(self, cfg, threads):
+            self.name = cfg.model.type
+
+        def step(self):
+            steps.append(self.name)
+
+        def seconds(self):
+            return 2.0
+
+    steps = []
+    monkeypatch.setattr(peers, "StepTimer", Timer)
+    monkeypatch.setattr(peers, "set_up", lambda threads: None)
+    (tmp_path / "calibration.json").write_text('{"trees-fcos": 9.0}')
+    args = SimpleNamespace(out=tmp_path, threads=1)
+    runs = [(m, "trees", 0) for m in ("fcos", "centernetpp", "centernet_update")]
+    peers.calibrate(runs, args)
+    seconds = json.loads((tmp_path / "calibration.json").read_text())
+    assert seconds == {
+        "trees-fcos": 9.0,
+        "trees-centernetpp": 2.0,
+        "trees-centernet_update": 2.0,
+    }
+    assert steps[:4] == ["mmext.CenterNetPlusPlus", "CenterNet"] * 2  # in turns
+    steps.clear()
+    peers.calibrate(runs, args)
+    assert not steps
 
 
 def test_schedule_is_stretched(peers, tmp_path):

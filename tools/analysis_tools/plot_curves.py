@@ -58,17 +58,20 @@ def draw_losses(axes: Axes, records: list[dict]) -> None:
 
 def draw_scores(axes: Axes, records: list[dict]) -> None:
     """Draw the COCO scores of the validations."""
-    keys = [key for key in records[0] if key.endswith(SCORES)]
+    # A validation without detections has no scores.
+    keys = dict.fromkeys(key for record in records for key in record if key.endswith(SCORES))
     for key in keys:
-        values = [record[key] for record in records]
+        steps = [record["step"] for record in records if key in record]
+        values = [record[key] for record in records if key in record]
         name = key.replace("bbox_mAP_50", "AP50").replace("bbox_mAP", "AP").removeprefix("coco/")
-        axes.plot([record["step"] for record in records], values, marker="o", label=name)
+        axes.plot(steps, values, marker="o", label=name)
         label = dict(textcoords="offset points", ha="right", fontsize=8)
-        axes.annotate(f"{values[-1]:.3f}", (records[-1]["step"], values[-1]), (0, 5), **label)
+        axes.annotate(f"{values[-1]:.3f}", (steps[-1], values[-1]), (0, 5), **label)
     axes.set(title="validation", xlabel="iteration")
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
-    axes.legend(frameon=False, fontsize=8)
+    if keys:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Train CenterNet++ and its peers for equal minutes on small real data, and print the table.
 
 All models share backbone, neck, optimiser, schedule, augmentation and threads; each gets as many
-iterations as fit into ``--minutes``, found by timing its own training step. Runs that are finished
-are kept, so an interrupted benchmark goes on where it stopped.
+iterations as fit into ``--minutes``. For that the steps of all models are timed first, in turns in
+one process and by the processor's time, so that other load hits all alike. The result and runs that
+are finished are kept in ``--out``: an interrupted benchmark goes on where it stopped.
 
     python tools/benchmarks/detection_peers.py --data trees bccd --seeds 0 1 2
 """
@@ -22,7 +23,13 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path(__file__).resolve().parent / "configs"
-MODELS = ("centernetpp", "centernet_update", "fcos")
+MODELS = (
+    "centernetpp",
+    "centernetpp_stride4",
+    "centernet_update",
+    "centernet_update_stride4",
+    "fcos",
+)
 DATA = ("trees", "trees_plain", "bccd")
 WARM_UP_STEPS, TIMED_STEPS = 3, 9
 
@@ -61,39 +68,96 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     cfg.train_cfg.val_interval = iterations + 1
 
 
-def seconds_per_step(cfg: Config) -> float:
-    """Return the median time of a training step with its data, on a model of its own."""
-    from mmdet.registry import MODELS as MMDET_MODELS
-    from mmengine.optim import build_optim_wrapper
+class StepTimer:
+    """A model of its own that takes training steps, and how long they took.
+
+    Args:
+        cfg: Config of the run.
+        threads: Threads of the run.
+    """
+
+    def __init__(self, cfg: Config, threads: int) -> None:
+        from mmdet.registry import MODELS as MMDET_MODELS
+        from mmengine.optim import build_optim_wrapper
+        from mmengine.runner import Runner
+
+        self.model = MMDET_MODELS.build(cfg.model)
+        self.model.init_weights()
+        self.model.train()
+        self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
+        self.batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+        self.threads = threads
+        self.times: list[float] = []
+
+    def step(self) -> None:
+        """Take one step with its data."""
+        start = time.process_time()
+        self.model.train_step(next(self.batches), self.optim_wrapper)
+        self.times.append((time.process_time() - start) / self.threads)
+
+    def seconds(self) -> float:
+        """Return the median time of a step in seconds of one thread."""
+        return statistics.median(self.times[WARM_UP_STEPS:])
+
+
+def calibrate(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> None:
+    """Write ``calibration.json``, the seconds per step of each model on each data set.
+
+    What it holds already stays; the rest is timed in turns.
+    """
+    path = args.out / "calibration.json"
+    seconds = json.loads(path.read_text()) if path.is_file() else {}
+    pairs = {f"{data}-{model}": (model, data) for model, data, _ in runs}
+    missing = {name: pair for name, pair in pairs.items() if name not in seconds}
+    if not missing:
+        return
+    set_up(args.threads)
     from mmengine.registry import DefaultScope
-    from mmengine.runner import Runner
 
     DefaultScope.get_instance("calibration", scope_name="mmdet")
-    model = MMDET_MODELS.build(cfg.model)
-    model.train()
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
-    times = []
+    timers = {
+        name: StepTimer(load_config(*pair, 0, args.out), args.threads)
+        for name, pair in missing.items()
+    }
     for _ in range(WARM_UP_STEPS + TIMED_STEPS):
-        start = time.perf_counter()
-        model.train_step(next(batches), optim_wrapper)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[WARM_UP_STEPS:])
+        for timer in timers.values():
+            timer.step()
+    seconds |= {name: timer.seconds() for name, timer in timers.items()}
+    print("seconds per step:", seconds, flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(path, seconds)
+
+
+def set_up(threads: int) -> None:
+    """Limit the threads of this process and load mmdet."""
+    import cv2
+    import torch
+
+    from mmext.engine import import_host
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0)
+    import_host("mmdet")
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write ``value`` so that the file is whole or absent."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2, default=float))
+    os.replace(part, path)
 
 
 def run_one(model: str, data: str, seed: int, args: argparse.Namespace) -> None:
     """Train and test once in this process; write ``result.json`` when all of it is done."""
-    import cv2
-    import torch
+    set_up(args.threads)
+    from mmext.engine import Runner
 
-    from mmext.engine import Runner, import_host
-
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(0)
-    import_host("mmdet")
     work_dir = run_folder(args.out, model, data, seed)
     cfg = load_config(model, data, seed, work_dir)
-    iterations = args.iterations or round(60 * args.minutes / seconds_per_step(cfg))
+    iterations = args.iterations
+    if iterations is None:
+        seconds_per_step = json.loads((args.out / "calibration.json").read_text())
+        iterations = round(60 * args.minutes / seconds_per_step[f"{data}-{model}"])
     set_iterations(cfg, iterations)
     runner = Runner.from_cfg(cfg)
     start = time.perf_counter()
@@ -110,9 +174,7 @@ def run_one(model: str, data: str, seed: int, args: argparse.Namespace) -> None:
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         metrics={key: value for key, value in metrics.items() if value == value},
     )
-    part = work_dir / "result.json.part"
-    part.write_text(json.dumps(result, indent=2, default=float))
-    os.replace(part, work_dir / "result.json")
+    write_json(work_dir / "result.json", result)
 
 
 def run_folder(out: Path, model: str, data: str, seed: int) -> Path:
@@ -220,7 +282,9 @@ def main() -> None:
         model, data, seed = args.run
         run_one(model, data, int(seed), args)
         return
-    runs = [(m, d, s) for d in args.data for s in args.seeds for m in args.models]
+    runs = [(m, d, s) for s in args.seeds for d in args.data for m in args.models]
+    if args.iterations is None:
+        calibrate(runs, args)
     run_all(runs, args)
     summarise(runs, args.out)
 

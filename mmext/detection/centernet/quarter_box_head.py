@@ -21,10 +21,6 @@ from .quarter_branch import QuarterBranch, conv_tower
 from .suppression import best_after_nms
 from .targets import QuarterTargets, quarter_targets, semantic_weights, usable_instances
 
-# Boxes are divided by this many strides before the box losses (official `point_base_scale`). It
-# matters because the official GIoU adds 1 to each side.
-LOSS_SCALE = 4
-
 
 class QuarterBoxHead(BaseDenseHead):
     """Base of the CenterNet++ heads.
@@ -43,6 +39,17 @@ class QuarterBoxHead(BaseDenseHead):
         loss_pts_init (dict): Loss of the first quarter boxes.
         loss_pts_refine (dict): Loss of the final quarter boxes.
         loss_sem (dict): Loss of the semantic maps.
+        box_loss_scale (float): Boxes are divided by this many strides before the box losses. It
+            matters because the official GIoU adds 1 to each side: a quarter box of one cell is
+            1.25 wide with the official 4, and hardly any error counts. For objects of a few cells
+            1 is better.
+        kaiming_predictors (bool): Whether the first convolution of each predictor starts from
+            Kaiming's normal distribution instead of the official N(0, 0.01^2). No norm follows
+            it, so that the official one lets a hundredth of a gradient through at first. Over tens
+            of epochs that does not matter; a schedule of some hundred steps needs this.
+        initial_box (float): Side in strides of the quarter box that every cell predicts at first.
+            With the official 0 boxes start as points, and cells are assigned at random until they
+            have an extent; 4 is what the first assigner expects.
         train_cfg (dict | None): ``init`` and ``refine``, each with an ``assigner``.
         test_cfg (dict | None): ``nms_pre`` (cells kept per level and branch), ``score_thr``,
             ``quarter_nms`` and ``max_per_branch`` (before grouping), ``grouping`` (keyword
@@ -64,6 +71,9 @@ class QuarterBoxHead(BaseDenseHead):
         loss_pts_init: ConfigType,
         loss_pts_refine: ConfigType,
         loss_sem: ConfigType,
+        box_loss_scale: float = 4.0,
+        kaiming_predictors: bool = False,
+        initial_box: float = 0.0,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -73,6 +83,9 @@ class QuarterBoxHead(BaseDenseHead):
         self.in_channels = in_channels
         self.feat_channels = feat_channels
         self.norm_cfg = norm_cfg
+        self.box_loss_scale = box_loss_scale
+        self.kaiming_predictors = kaiming_predictors
+        self.initial_box = initial_box
         self.prior_generator = MlvlPointGenerator(strides, offset=0)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_pts_init = MODELS.build(loss_pts_init)
@@ -95,10 +108,13 @@ class QuarterBoxHead(BaseDenseHead):
         """Initialise as the official code does.
 
         N(0, 0.01^2) everywhere, class and semantic logits at a probability of 0.01, but for the
-        semantic embedding, which keeps the default of ``ConvModule`` (Kaiming).
+        semantic embedding, which keeps the default of ``ConvModule`` (Kaiming), and for what
+        ``kaiming_predictors`` and ``initial_box`` say.
         """
         for branch in self.branches.values():
-            branch.reset_parameters()
+            branch.reset_parameters(
+                kaiming_predictors=self.kaiming_predictors, initial_box=self.initial_box
+            )
         for layer in self.shared_convs:
             normal_init(layer.conv, std=0.01)
         normal_init(self.sem_out, std=0.01, bias=bias_init_with_prob(0.01))
@@ -263,7 +279,7 @@ class QuarterBoxHead(BaseDenseHead):
         num_pos: list[Tensor],
     ) -> list[Tensor]:
         """Box loss per level over the positive cells, the mean of both branches."""
-        scale = LOSS_SCALE * grid[:, 2:3]
+        scale = self.box_loss_scale * grid[:, 2:3]
         losses = [grid.new_zeros(())] * len(sizes)
         for side in range(2):
             positive = (targets[side].labels < self.num_classes).split(sizes, 1)

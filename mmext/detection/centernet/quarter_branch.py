@@ -78,12 +78,25 @@ class QuarterBranch(nn.Module):
         self.pts_refine_conv = nn.Conv2d(feat_channels, point_feat_channels, 3, padding=1)
         self.pts_refine_out = nn.Conv2d(point_feat_channels, 2 * num_points, 1)
 
-    def reset_parameters(self) -> None:
-        """Draw all weights from N(0, 0.01^2); classes start at a probability of 0.01."""
+    def reset_parameters(self, *, kaiming_predictors: bool, initial_box: float) -> None:
+        """Draw all weights from N(0, 0.01^2); classes start at a probability of 0.01.
+
+        Args:
+            kaiming_predictors (bool): Whether the first convolution of each predictor is drawn
+                from Kaiming's normal distribution instead.
+            initial_box (float): Side of the quarter box that both point sets start with, around
+                the cell, in strides.
+        """
         for module in self.modules():
             if getattr(module, "weight", None) is not None and module.weight.ndim == 4:
                 normal_init(module, std=0.01)
         nn.init.constant_(self.cls_out.bias, bias_init_with_prob(0.01))
+        for module in (self.pts_init_out, self.pts_refine_out):
+            nn.init.constant_(module.bias[:2], -initial_box / 2)
+            nn.init.constant_(module.bias[2:4], initial_box / 2)
+        if kaiming_predictors:
+            for module in (self.cls_conv, self.pts_init_conv, self.pts_refine_conv):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def towers(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Run both towers.

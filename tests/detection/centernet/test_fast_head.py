@@ -69,6 +69,38 @@ def test_initialisation(make_head):
             assert 0.008 < parameter.std() < 0.012, name
 
 
+def test_kaiming_predictors(make_head):
+    predictors = ("cls_conv", "pts_init_conv", "pts_refine_conv")
+    head = make_head(kaiming_predictors=True)
+    for name, parameter in head.branches.named_parameters():
+        if name.split(".")[1] in predictors and name.endswith("weight"):
+            std = (2 / parameter[0].numel()) ** 0.5
+            assert parameter.std().item() == pytest.approx(std, rel=0.1), name
+        elif name.endswith("out.weight"):
+            assert parameter.std() < 0.012, name
+
+
+def test_initial_box(make_head):
+    head = make_head(initial_box=4.0)
+    outs = head([torch.randn(1, 32, *size) for size in ((16, 20), (8, 10), (4, 5))])
+    for points in outs[2:6]:  # y, x of the top-left and of the bottom-right corner
+        torch.testing.assert_close(
+            points[0].mean((0, 2, 3))[:4], torch.tensor([-2.0, -2, 2, 2]), atol=0.1, rtol=0
+        )
+
+
+def test_box_loss_scale_sets_how_much_an_error_counts(make_head, meta):
+    feats = [torch.randn(1, 32, *size) for size in ((16, 20), (8, 10), (4, 5))]
+    gts = [instances([[8, 8, 24, 24]])]
+    losses = {}
+    for scale in (4.0, 1.0):
+        torch.manual_seed(0)
+        head = make_head(box_loss_scale=scale)
+        losses[scale] = head.loss_by_feat(*head(feats), gts, [meta])
+    assert sum(losses[1.0]["loss_pts_init"]) > 1.5 * sum(losses[4.0]["loss_pts_init"])
+    assert sum(losses[1.0]["loss_cls"]) == sum(losses[4.0]["loss_cls"])
+
+
 def test_tower_convolutions_follow_the_config(make_head):
     deformable, plain = make_head(stacked_convs=2), make_head(stacked_convs=2, dcn_cfg=None)
     kinds = [type(layer.conv).__name__ for layer in deformable.branches["tl"].reg_convs]

@@ -9,9 +9,8 @@ _base_ = "./centernetpp-fast_efflite0_fpn_trees.py"
 model = dict(
     bbox_head=dict(
         type="mmext.CenterNetPlusPlusHead",
-        feat_channels=64,
-        point_feat_channels=64,
+        # Published: 3, twelve deformable convolutions in all.
+        stacked_convs=1,
         corner_dim=32,
-    ),
-    test_cfg=dict(nms=dict(_delete_=True, type="nms", iou_threshold=0.6)),
+    )
 )

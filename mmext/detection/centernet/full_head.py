@@ -59,6 +59,9 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
         loss_heatmap (dict): Loss of the heat maps, on probabilities.
         loss_offset (dict): Loss of the offsets, in strides.
         loss_sem (dict): Loss of the semantic maps.
+        box_loss_scale (float): See :class:`QuarterBoxHead`.
+        kaiming_predictors (bool): See :class:`QuarterBoxHead`.
+        initial_box (float): See :class:`QuarterBoxHead`.
         train_cfg (dict | None): See :class:`QuarterBoxHead`.
         test_cfg (dict | None): See :class:`QuarterBoxHead`.
         init_cfg (dict | None): For mmengine.
@@ -89,6 +92,9 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
         ),
         loss_offset: ConfigType = dict(type="mmdet.SmoothL1Loss", beta=1 / 9, loss_weight=1.0),
         loss_sem: ConfigType = dict(type="mmext.SeparateFocalLoss", loss_weight=0.1),
+        box_loss_scale: float = 4.0,
+        kaiming_predictors: bool = False,
+        initial_box: float = 0.0,
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -104,6 +110,9 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
             loss_pts_init=loss_pts_init,
             loss_pts_refine=loss_pts_refine,
             loss_sem=loss_sem,
+            box_loss_scale=box_loss_scale,
+            kaiming_predictors=kaiming_predictors,
+            initial_box=initial_box,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             init_cfg=init_cfg,

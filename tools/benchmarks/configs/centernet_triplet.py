@@ -1,0 +1,3 @@
+"""CenterNet (triplets) on the trees: one map of stride 4."""
+
+_base_ = "../../../configs/centernet_triplet/centernet-triplet_efflite0_trees.py"

@@ -55,7 +55,6 @@ def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
     cfg.merge_from_dict(data_cfg)
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
-    cfg.default_hooks.checkpoint = None
     return cfg
 
 
@@ -162,6 +161,14 @@ def run_one(model: str, data: str, seed: int, args: argparse.Namespace) -> None:
         seconds_per_step = json.loads((args.out / "calibration.json").read_text())
         iterations = round(60 * args.minutes / seconds_per_step[f"{data}-{model}"])
     set_iterations(cfg, iterations)
+    # With the config beside it, for tools/test.py and its like.
+    cfg.default_hooks.checkpoint = dict(
+        type="CheckpointHook",
+        by_epoch=False,
+        interval=iterations,
+        save_optimizer=False,
+        save_param_scheduler=False,
+    )
     runner = Runner.from_cfg(cfg)
     start = time.perf_counter()
     runner.train()

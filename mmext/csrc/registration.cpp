@@ -7,6 +7,8 @@
 #include <torch/library.h>
 
 TORCH_LIBRARY(mmext, m) {
+  m.def("corner_pool(Tensor x, str mode) -> Tensor");
+  m.def("_corner_pool_backward(Tensor grad, Tensor x, str mode) -> Tensor");
   m.def(
       "deform_conv2d(Tensor x, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
       "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "

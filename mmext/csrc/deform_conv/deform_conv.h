@@ -13,13 +13,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define MMEXT_HOST_DEVICE __host__ __device__ __forceinline__
-#elif defined(__GNUC__)
-#define MMEXT_HOST_DEVICE inline __attribute__((always_inline))
-#else
-#define MMEXT_HOST_DEVICE inline
-#endif
+#include "portability.h"
 
 namespace mmext::deform_conv {
 

@@ -18,13 +18,6 @@
 
 #include "deform_conv/deform_conv_torch.h"
 
-// One binary for all CPUs: the inner loops are compiled twice and the loader picks.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define MMEXT_MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define MMEXT_MULTIVERSION
-#endif
-
 namespace mmext::deform_conv {
 namespace {
 
@@ -161,7 +154,6 @@ MMEXT_HOST_DEVICE void add_x_gradients(const Block<T>& block, T* grad_x, int64_t
 
 }  // namespace
 
-// GCC clones functions for several CPUs, but no templates: hence one entry for each dtype.
 #define MMEXT_DEFINE_ENTRIES(T)                                                                  \
   MMEXT_MULTIVERSION void run_columns(const Block<T>& block) { sample_columns(block); }          \
   MMEXT_MULTIVERSION void run_offset_gradients(const Block<T>& block, T* offset, T* mask) {      \

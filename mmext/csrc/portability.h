@@ -1,0 +1,27 @@
+// What differs between compilers, in one place.
+
+#pragma once
+
+// A function that host and device both compile.
+#if defined(__CUDACC__)
+#define MMEXT_HOST_DEVICE __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define MMEXT_HOST_DEVICE inline __attribute__((always_inline))
+#else
+#define MMEXT_HOST_DEVICE inline
+#endif
+
+// [](...) MMEXT_INLINE_LAMBDA {...}: a lambda that is compiled for the CPU of its caller.
+#if defined(__GNUC__)
+#define MMEXT_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define MMEXT_INLINE_LAMBDA
+#endif
+
+// One binary for all CPUs: the function is compiled twice and the loader picks. GCC clones no
+// templates, so an inner loop that is one needs an entry for each dtype.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define MMEXT_MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))
+#else
+#define MMEXT_MULTIVERSION
+#endif

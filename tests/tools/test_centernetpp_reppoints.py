@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
+from mmext.detection.centernet.grouping import group_quarters
+
 SIZE = (256, 320)
 
 
@@ -124,6 +126,27 @@ def test_literal_and_ours_find_the_same(bench, heads, name, seed, nms_pre):
     assert found.labels.tolist() == expected[2].tolist()
     for part, truth in zip((found.bboxes, found.scores), expected[:2], strict=True):
         torch.testing.assert_close(part, torch.from_numpy(truth), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_rule_of_grouping_decides_the_same(bench, seed):
+    """Boxes around 3500 px^2 whose centres are near the borders of their central regions."""
+    torch.manual_seed(seed)
+    count = 120
+    half = 22 + 16 * torch.rand(count, 2)
+    jitter = torch.randn(2, count, 2) * half / 6
+    middle = 200 + 4 * torch.randn(count, 2)
+    scores, labels = torch.rand(2, count), torch.randint(2, (2, count))
+    top_left = (torch.cat((middle - half, middle + jitter[0]), 1), scores[0], labels[0])
+    bottom_right = (torch.cat((middle + jitter[1], middle + half), 1), scores[1], labels[1])
+
+    found = group_quarters(*top_left, *bottom_right)
+    sides = [[part.numpy() for part in side] for side in (top_left, bottom_right)]
+    expected = bench.pair_up(*sides, bench.Settings())
+
+    assert len(found[0]) > 100
+    for part, truth in zip(found, expected, strict=True):
+        assert torch.equal(part, torch.from_numpy(truth))
 
 
 def test_nothing_above_the_threshold(bench, heads):

@@ -8,7 +8,7 @@ mmdet's ``EfficientNet``; here are the table, TensorFlow's padding and the weigh
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -67,6 +67,25 @@ class SamePadConv2d(nn.Conv2d):
         return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, self.groups)
 
 
+class _CompilableConvModule(ConvModule):
+    """A ``ConvModule`` whose fusion with an eval-mode batch norm stays out of compiled graphs.
+
+    mmcv fuses by giving the convolution another ``forward`` for one call and deleting it again,
+    which torch.compile cannot repeat.
+    """
+
+    @property
+    def efficient_conv_bn_eval_forward(self) -> Callable | None:
+        """The function that fuses, None where convolution and norm run one by one."""
+        if torch.compiler.is_compiling():
+            return None
+        return self.__dict__["efficient_conv_bn_eval_forward"]
+
+    @efficient_conv_bn_eval_forward.setter
+    def efficient_conv_bn_eval_forward(self, value: Callable | None) -> None:
+        self.__dict__["efficient_conv_bn_eval_forward"] = value
+
+
 @MODELS.register_module()
 class EfficientNetLite(EfficientNet):
     """EfficientNet-Lite backbone.
@@ -76,7 +95,8 @@ class EfficientNetLite(EfficientNet):
     5: 32, 320/352/384/448. Images are RGB, normalised as (x - 127) / 128.
 
     On a CPU the network runs channels-last, and so do the layers behind it. A batch norm in eval
-    mode (``norm_eval``) is fused into its convolution, with the same values and gradients.
+    mode (``norm_eval``) is fused into its convolution, with the same values and gradients; under
+    torch.compile and torch.export fusing is left to them.
 
     Args:
         arch: One of lite0, lite1, lite2, lite3, lite4.
@@ -128,6 +148,7 @@ class EfficientNetLite(EfficientNet):
         )
         for module in self.modules():
             if isinstance(module, ConvModule):
+                module.__class__ = _CompilableConvModule  # mmdet's blocks build mmcv's
                 module.turn_on_efficient_conv_bn_eval()
         # mmdet's freezes on the first train() only, after the optimizer and
         # DistributedDataParallel have counted the parameters.

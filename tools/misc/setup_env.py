@@ -303,13 +303,13 @@ class Environment:
         self.console.done()
 
     def install_dev(self) -> None:
-        """Install pytest, ruff and the other tools of the ``dev`` extra."""
+        """Install pytest, ruff, the ONNX packages and the other tools of the ``dev`` extra."""
         requirements = dev_requirements()
         names = [requirement.partition(">=")[0] for requirement in requirements]
         if all(name in self.versions for name in names):
-            self.console.in_place("pytest, ruff and helpers")
+            self.console.in_place("pytest, ruff, ONNX and helpers")
             return
-        self.console.step("pytest, ruff and helpers", "about 10 s")
+        self.console.step("pytest, ruff, ONNX and helpers", "about 20 s")
         self.pip("install", "--progress-bar", "raw", *requirements)
         self.console.done()
 

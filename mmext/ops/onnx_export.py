@@ -31,7 +31,7 @@ def onnx_translations() -> dict[Callable, Callable]:
 
     ``deform_conv2d`` becomes ``DeformConv``, ``corner_pool`` a few ``Slice``, ``Max`` and
     ``Concat``. So the file needs no custom operator, but a runtime with ``DeformConv``: ONNX
-    Runtime has it since 1.25 on CPU and CUDA. ::
+    Runtime has it on CPUs since 1.25. ::
 
         torch.onnx.export(
             model, (x,), "model.onnx",

@@ -89,7 +89,9 @@ def explain_unknown_type(cfg: Config) -> Iterator[None]:
             raise
         name, registry_name = found.groups()
         keys = [path for path, node in walk(cfg.to_dict(), "") if node.get("type") == name]
-        near = difflib.get_close_matches(name.split(".")[-1], _known_names(registry_name), n=3)
+        # Suggest in the form that was written, with a scope or without.
+        known = [other for other in _known_names(registry_name) if ("." in other) == ("." in name)]
+        near = difflib.get_close_matches(name, known, n=3)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ConfigError(
             f"{' and '.join(keys) or 'the config'}: type {name!r} is not registered as a "

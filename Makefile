@@ -55,3 +55,4 @@ test: lint
 
 bench: env
 	python tools/benchmarks/deform_conv.py
+	python tools/benchmarks/corner_pool.py

@@ -40,12 +40,16 @@ void for_each_bundle(const Shape& shape, const Visit& visit) {
   const int64_t bundles = divide_up(shape.inner, kBundle);
   const int64_t lines = divide_up(shape.inner, bundles);
   const int64_t grain = divide_up(kGrain, shape.length * lines);
+  const auto offset_of = [&](int64_t i) {
+    return i / bundles * shape.length * shape.inner + i % bundles * lines;
+  };
   at::parallel_for(0, shape.outer * bundles, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i % bundles * lines;
+      const int64_t offset = offset_of(i), left = shape.inner - i % bundles * lines;
       const Bundle bundle{
-          shape.length, std::min(lines, shape.inner - first), shape.inner, shape.backwards};
-      visit(bundle, i / bundles * shape.length * shape.inner + first);
+          shape.length, std::min(lines, left), shape.inner, offset_of(i + 1) - offset,
+          shape.backwards};
+      visit(bundle, offset);
     }
   });
 }

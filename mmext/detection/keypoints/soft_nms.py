@@ -121,9 +121,7 @@ def soft_nms(
         if merge_exponent is not None:
             weight = torch.where(met, (1 - decay) ** merge_exponent, 0.0)
             weight[best] = 1
-            weight = weight[:, None] * corner_scores
-            corners = (weight[..., None] * boxes.view(-1, 2, 2)).sum(0) / weight.sum(0)[:, None]
-            box = corners.flatten()
+            box = _mean_corners(boxes, weight[:, None] * corner_scores)
         kept_boxes.append(box)
         current = torch.where(met, current * decay, current)
         current = current.masked_fill(met & (current < min_score), gone)
@@ -135,6 +133,12 @@ def soft_nms(
     return SoftNMSResult(
         torch.stack(kept_boxes)[alive], scores[alive], labels[torch.stack(kept)][alive]
     )
+
+
+def _mean_corners(boxes: Tensor, weight: Tensor) -> Tensor:
+    """Return the box (4,) of the mean corners of boxes (N, 4), with a weight (N, 2) per corner."""
+    total = (weight[..., None] * boxes.view(-1, 2, 2)).sum(0)
+    return (total / weight.sum(0)[:, None]).flatten()
 
 
 def legacy_soft_nms(

@@ -205,8 +205,11 @@ class CenterNetPlusPlusFastHead(QuarterBoxHead):
             list[InstanceData]: ``bboxes`` (K, 4), ``scores`` (K,) and ``labels`` (K,) per image.
         """
         cfg = self.test_cfg if cfg is None else cfg
-        top_left = self.candidates(tl_cls_scores, tl_pts_refine, batch_img_metas, cfg["nms_pre"])
-        bottom_right = self.candidates(
-            br_cls_scores, br_pts_refine, batch_img_metas, cfg["nms_pre"]
-        )
-        return self.detect(top_left, bottom_right, batch_img_metas, cfg, rescale)
+        quarters = [
+            self.candidates(cls_scores, points, batch_img_metas, cfg)[:2]
+            for cls_scores, points in (
+                (tl_cls_scores, tl_pts_refine),
+                (br_cls_scores, br_pts_refine),
+            )
+        ]
+        return self.detect(*quarters, batch_img_metas, cfg, rescale)

@@ -329,18 +329,17 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
             (tl_cls_scores, tl_pts_refine, (TL, CT)),
             (br_cls_scores, br_pts_refine, (CT, BR)),
         ):
-            boxes, scores = self.candidates(cls_scores, points, batch_img_metas, cfg["nms_pre"])
-            boxes = self._refine(boxes, corners, hm_scores, hm_offsets, cfg["nms_pre"])
+            boxes, scores, counts = self.candidates(cls_scores, points, batch_img_metas, cfg)
+            boxes = self._refine(boxes.split(counts, 1), corners, hm_scores, hm_offsets)
             quarters.append((clamp_boxes(boxes, batch_img_metas), scores))
         return self.detect(*quarters, batch_img_metas, cfg, rescale, hm_scores[0][:, CT])
 
     def _refine(
         self,
-        boxes: Tensor,
+        levels: Sequence[Tensor],
         corners: tuple[int, int],
         hm_scores: list[Tensor],
         hm_offsets: list[Tensor],
-        nms_pre: int,
     ) -> Tensor:
         """Move the corners of quarter boxes to key points of a finer level.
 
@@ -349,17 +348,15 @@ class CenterNetPlusPlusHead(QuarterBoxHead):
         (l - 1) // 2.
 
         Args:
-            boxes (Tensor): (B, M, 4) quarter boxes of all levels, see :meth:`candidates`.
+            levels (Sequence[Tensor]): (B, n, 4) quarter boxes of each level, see
+                :meth:`candidates`.
             corners (tuple[int, int]): The key points of their upper left and lower right corners.
             hm_scores (list[Tensor]): See :meth:`forward`.
             hm_offsets (list[Tensor]): See :meth:`forward`.
-            nms_pre (int): Quarter boxes per level, if it has so many cells.
 
         Returns:
             Tensor: (B, M, 4) quarter boxes in pixels, possibly beyond the image.
         """
-        counts = [min(m.shape[-2] * m.shape[-1], nms_pre) for m in hm_scores]
-        levels = boxes.split(counts, 1)
         refined = [levels[0]]
         for source in range(len(levels) // 2):
             coarser = torch.cat(levels[2 * source + 1 : 2 * source + 3], 1)

@@ -295,38 +295,43 @@ class QuarterBoxHead(BaseDenseHead):
         cls_scores: list[Tensor],
         points: list[Tensor],
         batch_img_metas: list[dict],
-        nms_pre: int,
-    ) -> tuple[Tensor, Tensor]:
+        cfg: ConfigType,
+    ) -> tuple[Tensor, Tensor, list[int]]:
         """Decode the best cells of one branch, for all images at once.
 
         Args:
             cls_scores (list[Tensor]): Class logits per level, (B, C, H, W).
             points (list[Tensor]): Final point sets per level, (B, 2K, H, W).
             batch_img_metas (list[dict]): ``img_shape`` of each image, to which boxes are clamped.
-            nms_pre (int): Cells kept per level, by their best class.
+            cfg (dict): As ``test_cfg``. Of each level ``nms_pre`` cells are kept, by their best
+                class, and of those at most as many as beat ``score_thr`` in any of the images.
 
         Returns:
-            tuple[Tensor, Tensor]: (B, M, 4) quarter boxes in pixels and (B, M, C) scores.
+            tuple[Tensor, Tensor, list[int]]: (B, M, 4) quarter boxes in pixels, (B, M, C) scores,
+            and how many of the M come from each level.
         """
         kept = []
         for level, (cls_score, point_set) in enumerate(zip(cls_scores, points, strict=True)):
             logits, corners = cls_score.flatten(2), point_set[:, :4].flatten(2)
-            index = torch.arange(logits.size(2), device=logits.device).expand(len(logits), -1)
-            if logits.size(2) > nms_pre:
-                index = logits.amax(1).topk(nms_pre).indices
-                logits, corners = (
-                    part.gather(2, index[:, None].expand(-1, part.size(1), -1))
-                    for part in (logits, corners)
-                )
+            best, index = logits.amax(1).topk(min(cfg["nms_pre"], logits.size(2)))
+            # Cells come best first. Of most levels few are worth reading, with all their classes.
+            above = best.float().sigmoid() > cfg["score_thr"]
+            index = index[:, : int(above.sum(1).max())]
+            logits, corners = (
+                part.gather(2, index[:, None].expand(-1, part.size(1), -1))
+                for part in (logits, corners)
+            )
             cells = self.prior_generator.sparse_priors(
                 index, cls_score.shape[-2:], level, device=index.device
             )  # (B, 2, n)
             stride = self.prior_generator.strides[level][0]
             kept.append((logits, corners, F.pad(cells, (0, 0, 0, 1), value=stride)))
+        counts = [level[0].size(2) for level in kept]
         scores, corners, grid = (
             torch.cat(levels, 2).transpose(1, 2).float() for levels in zip(*kept, strict=True)
         )
-        return clamp_boxes(points_to_boxes(corners, grid), batch_img_metas), scores.sigmoid()
+        boxes = clamp_boxes(points_to_boxes(corners, grid), batch_img_metas)
+        return boxes, scores.sigmoid(), counts
 
     def detect(
         self,

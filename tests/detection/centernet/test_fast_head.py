@@ -286,12 +286,30 @@ def test_soft_nms_lowers_scores_within_a_class_only(make_head):
 def test_only_the_best_cells_of_a_level_are_decoded(make_head, meta):
     head = make_head()
     outs = [[m.detach() for m in out] for out in random_outputs(head)]
-    boxes, scores = head.candidates(outs[0], outs[4], [meta] * 2, nms_pre=50)
+    cfg = dict(nms_pre=50, score_thr=0.0)
+    boxes, scores, counts = head.candidates(outs[0], outs[4], [meta] * 2, cfg)
+    assert counts == [50, 50, 20]
     assert boxes.shape == (2, 50 + 50 + 20, 4)
     assert scores.shape == (2, 120, 5)
     level = outs[0][0].sigmoid().flatten(2).amax(1)
     expected = level.topk(50).values.sort(1).values
     torch.testing.assert_close(scores[:, :50].amax(-1).sort(1).values, expected)
+
+
+def test_cells_below_the_threshold_in_all_images_are_not_decoded(make_head, meta):
+    head = make_head()
+    outs = [[m.detach() for m in out] for out in random_outputs(head)]
+    everything = dict(nms_pre=10**4, score_thr=0.0)
+    _, all_scores, sizes = head.candidates(outs[0], outs[4], [meta] * 2, everything)
+    threshold = all_scores.amax(-1).quantile(0.9).item()
+    _, scores, counts = head.candidates(
+        outs[0], outs[4], [meta] * 2, dict(everything, score_thr=threshold)
+    )
+    levels = [level.amax(-1) for level in all_scores.split(sizes, 1)]
+    assert counts == [int((level > threshold).sum(1).max()) for level in levels]
+    assert sum(counts) < sum(sizes)
+    kept, wanted = (s[s > threshold].sort().values for s in (scores, all_scores))
+    assert torch.equal(kept, wanted)
 
 
 def test_a_batch_equals_its_images(make_head, meta):

@@ -240,8 +240,9 @@ def test_which_maps_correct_which_level(make_full_head, levels):
     offset = [level + 1 + kinds.expand(1, 6, *shape) for level, shape in enumerate(shapes)]
     box = torch.tensor([61.0, 77.0, 99.0, 130.0])
     boxes = box.expand(1, 2 * levels, 4)
+    per_level = boxes.split(2, 1)
     for corners, (first, second) in (((0, 2), (0.1, 0.3)), ((2, 1), (0.3, 0.2))):
-        refined = head._refine(boxes, corners, heat, offset, nms_pre=2)
+        refined = head._refine(per_level, corners, heat, offset)
         assert torch.equal(refined[:, :2], boxes[:, :2])
         for level in range(1, levels):
             source = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2}[level]

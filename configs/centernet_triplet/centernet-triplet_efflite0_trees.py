@@ -3,8 +3,9 @@
 python tools/dataset_converters/trees.py
 python tools/train.py configs/centernet_triplet/centernet-triplet_efflite0_trees.py
 
-Data, schedule and backbone are those of the demo of CenterNet++. In place of an hourglass the maps
-of EfficientNet-Lite are enlarged to stride 4 and joined.
+Data, schedule and backbone are those of the demo of CenterNet++. In place of an hourglass, which
+ends at stride 4, the maps of EfficientNet-Lite are enlarged to stride 8 and joined: so a minute
+holds nearly twice as many steps, and in a few hundred the heat maps learn more.
 """
 
 _base_ = "../centernetpp/centernetpp-fast_efflite0_fpn_trees.py"
@@ -12,19 +13,18 @@ _base_ = "../centernetpp/centernetpp-fast_efflite0_fpn_trees.py"
 norm_cfg = dict(type="GN", num_groups=16, requires_grad=True)
 model = dict(
     type="mmext.CenterNetTriplet",
-    backbone=dict(out_indices=(2, 3, 4, 5)),
     neck=dict(
         _delete_=True,
         type="HRFPN",
-        in_channels=[24, 40, 112, 320],
-        out_channels=48,
+        in_channels=[40, 112, 320],
+        out_channels=64,
         num_outs=1,
     ),
     bbox_head=dict(
         _delete_=True,
         type="mmext.CenterNetTripletHead",
         num_classes=1,
-        in_channels=48,
+        in_channels=64,
         feat_channels=32,
         pool_channels=32,
         num_stacks=1,

@@ -1,7 +1,7 @@
 """Train CenterNet++ and its peers for equal minutes on small real data, and print the table.
 
 All models share backbone, optimiser, schedule, augmentation and threads, and all but the triplets
-(one map of stride 4) the neck; each gets as many iterations as fit into ``--minutes``. For that the
+(one map of stride 8) the neck; each gets as many iterations as fit into ``--minutes``. For that the
 steps of all models are timed first, in turns in one process and by the processor's time, so that
 other load hits all alike. The result and runs that are finished are kept in ``--out``: an
 interrupted benchmark goes on where it stopped.

@@ -23,11 +23,19 @@ def best_after_nms(
         scores (Tensor): (N,) scores.
         labels (Tensor): (N,) classes.
         nms_cfg (dict | None): As for ``mmcv.ops.batched_nms``; None only sorts.
-        keep (int): Most boxes to return.
+        keep (int): Most boxes to return, at least 1.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: (K, 4) boxes, (K,) scores and (K,) classes, best first.
+
+    Raises:
+        ValueError: ``keep`` is less than 1.
     """
+    if keep < 1:
+        raise ValueError(
+            f"asked to keep {keep} boxes: set model.test_cfg.max_per_branch and "
+            "model.test_cfg.max_per_img to 1 or more (there is no number for all)."
+        )
     if len(boxes) == 0:
         return boxes, scores, labels
     greedy = nms_cfg is None or nms_cfg.get("type", "nms") == "nms"

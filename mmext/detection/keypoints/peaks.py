@@ -48,6 +48,6 @@ def find_peaks(heat: Tensor, *, num_peaks: int, kernel: int = 3) -> Peaks:
     Returns:
         Peaks: K peaks per image.
     """
-    peaks = get_local_maximum(heat, kernel)
+    peaks = get_local_maximum(heat, kernel).contiguous()  # mmdet asks for a view of them
     scores, cells, labels, ys, xs = get_topk_from_heatmap(peaks, k=min(num_peaks, peaks[0].numel()))
     return Peaks(scores, labels, cells, stack((xs, ys.to(xs)), -1))

@@ -4,15 +4,14 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmext.embedded import trees
 from mmext.engine import Runner, import_host
 
-CONFIG = Path(__file__).parents[3] / "configs/centernetpp/centernetpp-fast_efflite0_fpn_trees.py"
-ITERATIONS = 60
+CONFIGS = Path(__file__).parents[3] / "configs"
 # What a detector that learns nothing but the size of a crown gets is below 0.01.
 MARGIN_OVER_CHANCE = 0.05
 
@@ -35,31 +34,52 @@ def chance_ap50(annotations: Path) -> float:
     return evaluation.stats[1]
 
 
-@needs_packages
-@pytest.mark.learn
-def test_learns_trees_and_needs_the_centre_check(tmp_path):
-    import_host("mmdet")
-    data = trees.prepare(tmp_path / "trees")
-    cfg = Config.fromfile(CONFIG)
-    scale = ITERATIONS / cfg.train_cfg.max_iters
+def short_schedule(cfg: Config, iterations: int, data: Path, work_dir: Path) -> None:
+    """Shrink the schedule, validate at its end, and read and write in the given folders."""
+    scale = iterations / cfg.train_cfg.max_iters
     for scheduler in cfg.param_scheduler:
         for key in {"begin", "end", "T_max"} & scheduler.keys():
             scheduler[key] = round(scheduler[key] * scale)
-    cfg.train_cfg.update(max_iters=ITERATIONS, val_begin=ITERATIONS, val_interval=ITERATIONS)
-    cfg.work_dir = str(tmp_path / "work")
+    cfg.train_cfg.update(max_iters=iterations, val_begin=iterations, val_interval=iterations)
+    cfg.work_dir = str(work_dir)
     cfg.custom_hooks = []
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.dataset.data_root = str(data)
-    annotations = data / "annotations" / "validation.json"
-    cfg.val_evaluator.ann_file = str(annotations)
+    cfg.val_evaluator.ann_file = str(data / "annotations" / "validation.json")
+
+
+def group_without_check(test_cfg: ConfigDict) -> None:
+    """Let any two quarter boxes of a class make an object."""
+    test_cfg.grouping.center_check = False
+
+
+def pair_without_check(test_cfg: ConfigDict) -> None:
+    """Let any two corners of a class with like embeddings make an object."""
+    test_cfg.center_check = None
+
+
+@needs_packages
+@pytest.mark.learn
+@pytest.mark.parametrize(
+    ("config", "iterations", "leave_out_check"),
+    [
+        ("centernetpp/centernetpp-fast_efflite0_fpn_trees.py", 60, group_without_check),
+        ("centernetpp/centernetpp_efflite0_fpn_trees.py", 60, group_without_check),
+        ("centernet_triplet/centernet-triplet_efflite0_trees.py", 80, pair_without_check),
+    ],
+    ids=["fast", "full", "triplet"],
+)
+def test_learns_trees_and_needs_the_centre_check(tmp_path, config, iterations, leave_out_check):
+    import_host("mmdet")
+    data = trees.prepare(tmp_path / "trees")
+    cfg = Config.fromfile(CONFIGS / config)
+    short_schedule(cfg, iterations, data, tmp_path / "work")
 
     runner = Runner.from_cfg(cfg)
     runner.train()
-    head = runner.model.bbox_head
     with_check = runner.val_loop.run()["coco/bbox_mAP_50"]
-    # Any two quarter boxes of a class make an object, wherever they think its centre is.
-    head.test_cfg.grouping = dict(small_ratio=1.0, large_ratio=1.0, distance_threshold=1.0)
+    leave_out_check(runner.model.bbox_head.test_cfg)
     without_check = runner.val_loop.run()["coco/bbox_mAP_50"]
 
-    assert with_check > chance_ap50(annotations) + MARGIN_OVER_CHANCE
+    assert with_check > chance_ap50(data / "annotations" / "validation.json") + MARGIN_OVER_CHANCE
     assert with_check > 1.3 * without_check

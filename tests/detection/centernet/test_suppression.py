@@ -37,3 +37,9 @@ def test_nothing_stays_nothing():
     boxes, scores, labels = crowd(0, 1)
     found = best_after_nms(boxes, scores, labels, dict(type="nms", iou_threshold=0.6), 100)
     assert [part.shape for part in found] == [(0, 4), (0,), (0,)]
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_a_number_of_boxes_that_means_none_or_all_is_refused(keep):
+    with pytest.raises(ValueError, match="max_per_img to 1 or more"):
+        best_after_nms(*crowd(3, 1), dict(type="nms", iou_threshold=0.6), keep)

@@ -20,6 +20,13 @@ def test_peaks_by_hand():
     assert peaks.gather(maps).tolist() == [[[13, 33], [0, 20]]]
 
 
+def test_maps_in_channels_last_memory():
+    heat = torch.rand(2, 3, 6, 5)
+    found = find_peaks(heat.contiguous(memory_format=torch.channels_last), num_peaks=9)
+    for part, expected in zip(found, find_peaks(heat, num_peaks=9), strict=True):
+        assert torch.equal(part, expected)
+
+
 def test_fewer_cells_than_peaks_and_constant_maps():
     peaks = find_peaks(torch.full((2, 1, 2, 3), 0.5), num_peaks=70)
     assert peaks.scores.shape == (2, 6)

@@ -1,3 +1,3 @@
-"""CenterNet (triplets) on the trees: one map of stride 4."""
+"""CenterNet (triplets) on the trees: one map of stride 8."""
 
 _base_ = "../../../configs/centernet_triplet/centernet-triplet_efflite0_trees.py"

@@ -65,7 +65,7 @@ def pair_without_check(test_cfg: ConfigDict) -> None:
     [
         ("centernetpp/centernetpp-fast_efflite0_fpn_trees.py", 60, group_without_check),
         ("centernetpp/centernetpp_efflite0_fpn_trees.py", 60, group_without_check),
-        ("centernet_triplet/centernet-triplet_efflite0_trees.py", 80, pair_without_check),
+        ("centernet_triplet/centernet-triplet_efflite0_trees.py", 160, pair_without_check),
     ],
     ids=["fast", "full", "triplet"],
 )

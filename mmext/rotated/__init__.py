@@ -1,0 +1,1 @@
+"""Rotated boxes. Importing this package registers its parts."""

@@ -7,8 +7,8 @@ r"""Submission files and the AP of rotated detections, computed here as the benc
     python tools/analysis_tools/rotated_leaderboard.py ucas-aod PREDICTIONS --labels FOLDER \
         --list FILE
 
-Predictions are the .pkl of tools/test.py --out (load only your own: a pickle can run code), or a zip
-or folder of Task1_<class>.txt files. Those of patches are merged into their images first.
+Predictions are the .pkl of tools/test.py --out (load only your own: a pickle can run code), or a
+zip or folder of Task1_<class>.txt files. Those of patches are merged into their images first.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from mmext.rotated.evaluation import (
 def run_dota(args: argparse.Namespace) -> None:
     """Write the zips; with labels, print the table of each task and write the curves."""
     classes = tuple(args.classes) if args.classes else dota.class_names(args.version)
-    first = load_predictions(args.predictions, classes)
-    by_task = {1: first, 2: first}
-    if 2 in args.tasks and has_task2_files(args.predictions):
-        by_task[2] = load_predictions(args.predictions, classes, task=2)
+    by_task = {}
+    for task in args.tasks:
+        form = 2 if task == 2 and has_task2_files(args.predictions) else 1
+        by_task[task] = load_predictions(args.predictions, classes, task=form)
     for task in args.tasks:
         if args.out is not None:
             files = dota.write_submission(

@@ -117,8 +117,9 @@ def split_dataset(
     partial = jobs[0].out
     _open_partial(partial, manifest)
     todo = [job for job in jobs if not _note(job).is_file()]
-    bar = ProgressBar(len(jobs))
-    bar.update(len(jobs) - len(todo))
+    if len(todo) < len(jobs):
+        print(f"going on: {len(jobs) - len(todo)} of {len(jobs)} images are done")
+    bar = ProgressBar(len(todo))
     for _ in _run(todo, workers):
         bar.update()
     print()

@@ -1,1 +1,21 @@
-"""Rotated boxes. Importing this package registers its parts."""
+"""Rotated boxes as Gaussians: losses. Importing this package registers them."""
+
+from .gaussian_losses import (
+    GaussianDistanceLoss,
+    GWDLoss,
+    KLDLoss,
+    gaussian_distance_loss,
+    gwd_loss,
+    kld_loss,
+)
+from .gd_loss import GDLoss
+
+__all__ = [
+    "GDLoss",
+    "GWDLoss",
+    "GaussianDistanceLoss",
+    "KLDLoss",
+    "gaussian_distance_loss",
+    "gwd_loss",
+    "kld_loss",
+]

@@ -1,5 +1,6 @@
-"""Rotated boxes as Gaussians: losses. Importing this package registers them."""
+"""Rotated boxes: Gaussian losses, the check of DOTA data sets. Importing registers them."""
 
+from .dota_check import check_dota_dataset
 from .gaussian_losses import (
     GaussianDistanceLoss,
     GWDLoss,
@@ -15,6 +16,7 @@ __all__ = [
     "GWDLoss",
     "GaussianDistanceLoss",
     "KLDLoss",
+    "check_dota_dataset",
     "gaussian_distance_loss",
     "gwd_loss",
     "kld_loss",

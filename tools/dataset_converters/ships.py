@@ -1,7 +1,8 @@
 """Write the ships data: rendered vessels at every angle over photographs, as DOTA txt.
 
-Usage: ``python tools/dataset_converters/ships.py [--out data/ships]``; a second run returns at once.
-The photographs come out of the scikit-image package: ``pip install --no-deps scikit-image==0.26.0``.
+Usage: ``python tools/dataset_converters/ships.py [--out data/ships]``; a second run returns at
+once. The photographs come out of the scikit-image package:
+``pip install --no-deps scikit-image==0.26.0``.
 
 Three figures stand beside each split, AP50 and AP75 of detections that need no model: boxes of the
 right number, sizes and angles at random places (chance), the horizontal boxes around the true ones

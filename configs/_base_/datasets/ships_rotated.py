@@ -84,5 +84,11 @@ test_dataloader = dict(
     ),
 )
 
-val_evaluator = dict(type="DOTAMetric", metric="mAP", iou_thrs=[0.5, 0.75, 0.85])
+val_evaluator = dict(
+    type="mmext.RotatedDetectionMetric",
+    iou_thrs=(0.5, 0.75, 0.85),
+    eval_mode="area",
+    # Between the classes' ratios of length to width: raft, tug, ferry, barge.
+    aspect_bins=(1, 1.5, 3.2, 6.5),
+)
 test_evaluator = val_evaluator

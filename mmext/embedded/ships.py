@@ -243,3 +243,20 @@ def prepare(root: Path, seed: int = 0) -> Path:
     if not _is_prepared(root, seed):
         write_folder(root, lambda building: _write_all(building, seed), "ships data")
     return root
+
+
+def chance_corners(corners: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Move true boxes to random places: what someone finds who knows all but the places.
+
+    Scored with random scores this is the chance score: what a trained model has to beat.
+
+    Args:
+        corners: (N, 4, 2) corners of true boxes in pixels.
+        size: Side of their image in pixels.
+        rng: Source of the places.
+
+    Returns:
+        (N, 4, 2) corners; the centres are uniform over the image.
+    """
+    centres = corners.mean(axis=1, keepdims=True)
+    return corners - centres + rng.uniform(0, size, (len(corners), 1, 2))

@@ -1,4 +1,4 @@
-"""Rotated boxes: Gaussian losses, the check of DOTA data sets. Importing registers them."""
+"""Rotated boxes: losses, the check of DOTA data sets. Importing registers them."""
 
 from .dota_check import check_dota_dataset
 from .gaussian_losses import (
@@ -10,14 +10,17 @@ from .gaussian_losses import (
     kld_loss,
 )
 from .gd_loss import GDLoss
+from .rotated_iou_loss import RotatedIoULoss, rotated_iou_loss
 
 __all__ = [
     "GDLoss",
     "GWDLoss",
     "GaussianDistanceLoss",
     "KLDLoss",
+    "RotatedIoULoss",
     "check_dota_dataset",
     "gaussian_distance_loss",
     "gwd_loss",
     "kld_loss",
+    "rotated_iou_loss",
 ]

@@ -106,10 +106,11 @@ def gwd_loss(
 ) -> Tensor:
     """Gaussian Wasserstein distance loss, ``1 - 1 / (tau + f(W2^2))``.
 
-    GWD (Yang et al., ICML 2021), section 3.3, with the f and tau of its best results; the official
-    code (AlphaRotate, TensorFlow) has the same default. W2 squared is in square pixels, so the loss
-    depends on the size of the images and the box of equal overlap costs more the larger it is;
-    ``normalize=True`` ends that, and then the root of W2 squared goes into f.
+    GWD (Yang et al., ICML 2021), section 3.3, with the f and tau of its best results, which the
+    official code (AlphaRotate, TensorFlow) uses on DOTA. That code adds 1e-3 px^2 to the distance;
+    here nothing is added. W2 squared is in square pixels, so the same relative error costs a large
+    box more than a small one; ``normalize=True`` ends that. (mmrotate's ``GDLoss``, and
+    :class:`GDLoss` here, take f of the root of it.)
 
     Args:
         pred (Tensor): (N, 5) or (N, 4) boxes, see :func:`gaussian_distance_loss`.

@@ -37,7 +37,7 @@ METRICS = Registry(
     "metric",
     parent=MMENGINE_METRICS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.rotated.evaluation"],
+    locations=["mmext.detection", "mmext.rotated"],
 )
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see

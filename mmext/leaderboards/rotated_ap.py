@@ -43,7 +43,7 @@ def load_predictions(source: Path, classes: Sequence[str], *, task: int = 1) -> 
             samples = pickle.load(file)
         names = [image_name(sample) for sample in samples]
         predictions = [prediction_of(sample) for sample in samples]
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{source} is no list of data samples ({error}): expected what tools/test.py --out "
             "writes"

@@ -1,6 +1,7 @@
-"""Rotated boxes: losses, the check of DOTA data sets. Importing registers them."""
+"""Rotated boxes: losses, evaluation, the check of DOTA data sets. Importing registers them."""
 
 from .dota_check import check_dota_dataset
+from .evaluation import RotatedDetectionMetric
 from .gaussian_losses import (
     GaussianDistanceLoss,
     GWDLoss,
@@ -17,6 +18,7 @@ __all__ = [
     "GWDLoss",
     "GaussianDistanceLoss",
     "KLDLoss",
+    "RotatedDetectionMetric",
     "RotatedIoULoss",
     "check_dota_dataset",
     "gaussian_distance_loss",

@@ -149,7 +149,7 @@ def match(
     if horizontal:
         iou = horizontal_pair_iou(corners[found], np.trunc(target_corners[target]))
     else:
-        possible = iou_bounds(corners[found], target_corners[target]) > min_iou
+        possible = iou_bounds(corners, target_corners, (found, target)) > min_iou
         found, target = found[possible], target[possible]
         iou = pair_iou(corners[found], target_corners[target])
     # The largest IoU of each detection; of equal ones the first object, as argmax does.

@@ -116,8 +116,8 @@ class RotatedDetectionMetric(BaseMetric):
         """
         with_truth = not self.format_only and self.ann_dir is None
         for sample in data_samples:
-            truth = truth_of(sample) if with_truth else None
-            self.results.append((image_name(sample), prediction_of(sample), truth))
+            name, prediction = image_name(sample), prediction_of(sample)
+            self.results.append((name, prediction, truth_of(sample) if with_truth else None))
 
     def compute_metrics(
         self, results: list[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray] | None]]

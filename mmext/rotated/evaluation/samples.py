@@ -16,10 +16,10 @@ def prediction_of(sample: dict[str, Any]) -> dict[str, np.ndarray]:
         sample: A ``DetDataSample`` as a dict, with ``pred_instances``.
 
     Raises:
-        KeyError: The sample has no predictions.
+        ValueError: The sample has no predictions.
     """
     if "pred_instances" not in sample:
-        raise KeyError(
+        raise ValueError(
             f"image {sample.get('img_id')!r} has no 'pred_instances': expected the data samples of "
             "a detector's predict(), or the .pkl that test.py --out writes"
         )
@@ -38,7 +38,7 @@ def truth_of(sample: dict[str, Any]) -> dict[str, np.ndarray]:
         sample: A ``DetDataSample`` as a dict. Objects of ``ignored_instances`` are difficult.
 
     Raises:
-        KeyError: The sample was loaded without annotations.
+        ValueError: The sample was loaded without annotations.
     """
     parts = []
     for name, difficult in (("gt_instances", False), ("ignored_instances", True)):
@@ -47,7 +47,7 @@ def truth_of(sample: dict[str, Any]) -> dict[str, np.ndarray]:
             boxes, labels = _array(instances["bboxes"]), _array(instances["labels"])
             parts.append((boxes, labels, np.full(len(boxes), difficult)))
     if not parts:
-        raise KeyError(
+        raise ValueError(
             f"image {sample.get('img_id')!r} came without ground truth: add LoadAnnotations to the "
             "pipeline of the evaluated data set and 'ann_file' to the data set, give the metric "
             "'ann_dir', or set format_only=True"
@@ -64,10 +64,10 @@ def image_name(sample: dict[str, Any]) -> str:
     """Return the name of a sample's image.
 
     Raises:
-        KeyError: ``img_id`` was not packed.
+        ValueError: ``img_id`` was not packed.
     """
     if "img_id" not in sample:
-        raise KeyError("data sample without 'img_id': add it to PackDetInputs' meta_keys")
+        raise ValueError("data sample without 'img_id': add it to PackDetInputs' meta_keys")
     return str(sample["img_id"])
 
 

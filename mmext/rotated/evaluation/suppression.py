@@ -36,7 +36,7 @@ def suppress(
     first, second = overlapping_pairs(boxes, group, boxes, group)
     first, second = first[first < second], second[first < second]
     if not horizontal:
-        possible = iou_bounds(corners[first], corners[second]) > iou_threshold
+        possible = iou_bounds(corners, corners, (first, second)) > iou_threshold
         first, second = first[possible], second[possible]
     iou = (horizontal_pair_iou if horizontal else pair_iou)(corners[first], corners[second])
     close = iou > iou_threshold

@@ -81,7 +81,7 @@ def test_an_image_with_difficult_objects_only():
 
 
 def test_the_threshold_itself_is_no_match():
-    """A third of the box shared on either side: IoU exactly 0.5 with 10 x 10 at 0 and 10 x 5."""
+    """Half of a box against the whole of it: IoU 0.5."""
     half = to_corners(np.array([[0.0, 0, 10, 5]]))
     found = join_detections(["a"], [half], [np.ones(1)], [np.zeros(1, int)])
     truth = join_ground_truth(["a"], [upright(0)], [np.zeros(1, int)], [np.zeros(1, bool)])

@@ -64,7 +64,9 @@ def extension() -> tuple[list, dict]:
     csrc = Path("mmext") / "csrc"
     cuda_sources = {*csrc.rglob("*.cu"), *csrc.rglob("*_cuda.cpp")}
     sources = {*csrc.rglob("*.cpp")} - cuda_sources
-    compile_args = {"cxx": ["-O3", "-fopenmp", "-std=c++20"]}
+    # As torch itself is compiled: without the last two no loop with a square root is vectorised.
+    cxx_args = ["-O3", "-fopenmp", "-std=c++20", "-fno-math-errno", "-fno-trapping-math"]
+    compile_args = {"cxx": cxx_args}
     kind = CppExtension
     use_cuda = CUDA_HOME is not None and (
         torch.cuda.is_available() or os.environ.get("FORCE_CUDA") == "1"

@@ -18,6 +18,10 @@ TORCH_LIBRARY(mmext, m) {
       "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
       "SymInt deform_groups, bool[4] output_mask) "
       "-> (Tensor grad_x, Tensor grad_offset, Tensor grad_weight, Tensor grad_mask)");
+  m.def("rotated_iou(Tensor pred, Tensor target, Tensor? mask) -> Tensor");
+  m.def(
+      "_rotated_iou_backward(Tensor grad, Tensor pred, Tensor target, Tensor? mask, "
+      "bool[2] output_mask) -> (Tensor grad_pred, Tensor grad_target)");
 }
 
 // `import mmext._C` runs the static initialisers of all object files; the module itself is empty.

@@ -9,13 +9,16 @@ from .gaussian_losses import (
     kld_loss,
 )
 from .gd_loss import GDLoss
+from .rotated_iou_loss import RotatedIoULoss, rotated_iou_loss
 
 __all__ = [
     "GDLoss",
     "GWDLoss",
     "GaussianDistanceLoss",
     "KLDLoss",
+    "RotatedIoULoss",
     "gaussian_distance_loss",
     "gwd_loss",
     "kld_loss",
+    "rotated_iou_loss",
 ]

@@ -1,5 +1,6 @@
-"""Rotated boxes as Gaussians: losses. Importing this package registers them."""
+"""Rotated boxes: losses of boxes as Gaussians, evaluation. Importing this registers them."""
 
+from .evaluation import RotatedDetectionMetric
 from .gaussian_losses import (
     GaussianDistanceLoss,
     GWDLoss,
@@ -16,6 +17,7 @@ __all__ = [
     "GWDLoss",
     "GaussianDistanceLoss",
     "KLDLoss",
+    "RotatedDetectionMetric",
     "RotatedIoULoss",
     "gaussian_distance_loss",
     "gwd_loss",

@@ -42,4 +42,6 @@ METRICS = Registry(
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see
 # mmext.engine.preflight); a check of a class also serves its subclasses.
-DATASET_CHECKS = Registry("dataset check", scope="mmext", locations=["mmext.detection"])
+DATASET_CHECKS = Registry(
+    "dataset check", scope="mmext", locations=["mmext.detection", "mmext.rotated"]
+)

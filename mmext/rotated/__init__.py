@@ -1,5 +1,6 @@
-"""Rotated boxes: losses of boxes as Gaussians, evaluation. Importing this registers them."""
+"""Rotated boxes: losses, evaluation, the check of DOTA data sets. Importing registers them."""
 
+from .dota_check import check_dota_dataset
 from .evaluation import RotatedDetectionMetric
 from .gaussian_losses import (
     GaussianDistanceLoss,
@@ -19,6 +20,7 @@ __all__ = [
     "KLDLoss",
     "RotatedDetectionMetric",
     "RotatedIoULoss",
+    "check_dota_dataset",
     "gaussian_distance_loss",
     "gwd_loss",
     "kld_loss",

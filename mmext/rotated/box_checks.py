@@ -93,7 +93,7 @@ def check_rows(
             deltas have, or an angle is not in radians.
     """
     rows = None if weight is None else weight.nonzero().squeeze(1)
-    if rows is not None:
+    if rows is not None and len(rows) < len(pred):
         pred, target = pred[rows], target[rows]
     if pred.shape[0] == 0:
         return False

@@ -14,7 +14,10 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry(
-    "model", parent=MMENGINE_MODELS, scope="mmext", locations=["mmext.ops", "mmext.detection"]
+    "model",
+    parent=MMENGINE_MODELS,
+    scope="mmext",
+    locations=["mmext.ops", "mmext.detection", "mmext.rotated"],
 )
 TASK_UTILS = Registry(
     "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]
@@ -30,8 +33,15 @@ DATASETS = Registry(
 TRANSFORMS = Registry(
     "transform", parent=MMENGINE_TRANSFORMS, scope="mmext", locations=["mmext.detection"]
 )
-METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmext", locations=["mmext.detection"])
+METRICS = Registry(
+    "metric",
+    parent=MMENGINE_METRICS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.rotated"],
+)
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see
 # mmext.engine.preflight); a check of a class also serves its subclasses.
-DATASET_CHECKS = Registry("dataset check", scope="mmext", locations=["mmext.detection"])
+DATASET_CHECKS = Registry(
+    "dataset check", scope="mmext", locations=["mmext.detection", "mmext.rotated"]
+)

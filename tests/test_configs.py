@@ -26,7 +26,8 @@ def detection_inputs(cfg: Config) -> dict:
     """Two small images with boxes, of different shapes."""
     from mmdet.testing import demo_mm_inputs
 
-    classes = cfg.model.bbox_head.num_classes
+    head = cfg.model.get("bbox_head") or cfg.model.roi_head.bbox_head
+    classes = head.num_classes
     # mmdet draws labels from 1 to classes - 1, so it has none for a head of one class.
     packed = demo_mm_inputs(2, [[3, 128, 128], [3, 96, 128]], num_classes=max(classes, 2))
     for sample in packed["data_samples"]:
@@ -106,7 +107,8 @@ def test_builds_learns_predicts_and_saves(cfg):
 
 def _raw(model: nn.Module, data: dict) -> list[torch.Tensor]:
     """Return the network's raw outputs, whatever they are nested in."""
-    found, todo = [], [model(data["inputs"], mode="tensor")]
+    # Two-stage detectors ask the samples for the shape of the image.
+    found, todo = [], [model(**data, mode="tensor")]
     while todo:
         value = todo.pop()
         if isinstance(value, torch.Tensor):

@@ -18,6 +18,15 @@
 #define MMEXT_INLINE_LAMBDA
 #endif
 
+// Before a short loop that is to be written out turn by turn.
+#if defined(__CUDACC__) || defined(__clang__)
+#define MMEXT_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define MMEXT_UNROLL _Pragma("GCC unroll 16")
+#else
+#define MMEXT_UNROLL
+#endif
+
 // One binary for all CPUs: the function is compiled twice and the loader picks. GCC clones no
 // templates, so an inner loop that is one needs an entry for each dtype.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

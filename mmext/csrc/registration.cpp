@@ -25,6 +25,10 @@ TORCH_LIBRARY(mmext, m) {
       "_gaussian_distance_backward(Tensor grad, Tensor pred, Tensor target, Tensor? weight, "
       "str kind, float alpha, bool normalize, float scale, bool sqrt, str fun, float tau, "
       "bool[2] output_mask) -> (Tensor grad_pred, Tensor grad_target)");
+  m.def("rotated_iou(Tensor pred, Tensor target, Tensor? mask) -> Tensor");
+  m.def(
+      "_rotated_iou_backward(Tensor grad, Tensor pred, Tensor target, Tensor? mask, "
+      "bool[2] output_mask) -> (Tensor grad_pred, Tensor grad_target)");
 }
 
 // `import mmext._C` runs the static initialisers of all object files; the module itself is empty.

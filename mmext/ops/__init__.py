@@ -4,5 +4,6 @@ from .corner_pool import corner_pool
 from .deform_conv import deform_conv2d
 from .deform_conv_layers import DCN, DCNv2
 from .gaussian_distance import gaussian_distance
+from .rotated_iou import rotated_iou
 
-__all__ = ["DCN", "DCNv2", "corner_pool", "deform_conv2d", "gaussian_distance"]
+__all__ = ["DCN", "DCNv2", "corner_pool", "deform_conv2d", "gaussian_distance", "rotated_iou"]

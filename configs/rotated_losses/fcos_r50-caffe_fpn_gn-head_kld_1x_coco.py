@@ -1,0 +1,12 @@
+"""mmdet's FCOS (centre sampling, centerness on the regression branch) with the KLD loss, 12 epochs.
+
+Paper: Learning High-Precision Bounding Box for Rotated Object Detection via Kullback-Leibler
+    Divergence, arXiv 2106.01883.
+Train: python tools/train.py configs/rotated_losses/fcos_r50-caffe_fpn_gn-head_kld_1x_coco.py
+Figure: none measured. The weight is that of the GIoU loss which it replaces.
+Hardware: written for 8 GPUs with 2 images each; with another batch add --auto-scale-lr.
+"""
+
+_base_ = "mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py"
+
+model = dict(bbox_head=dict(loss_bbox=dict(_delete_=True, type="mmext.KLDLoss", loss_weight=1.0)))

@@ -33,8 +33,15 @@ DATASETS = Registry(
 TRANSFORMS = Registry(
     "transform", parent=MMENGINE_TRANSFORMS, scope="mmext", locations=["mmext.detection"]
 )
-METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmext", locations=["mmext.detection"])
+METRICS = Registry(
+    "metric",
+    parent=MMENGINE_METRICS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.rotated"],
+)
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see
 # mmext.engine.preflight); a check of a class also serves its subclasses.
-DATASET_CHECKS = Registry("dataset check", scope="mmext", locations=["mmext.detection"])
+DATASET_CHECKS = Registry(
+    "dataset check", scope="mmext", locations=["mmext.detection", "mmext.rotated"]
+)

@@ -24,9 +24,6 @@ So ``validation`` asks for another place of the same flight, ``cross`` for other
 import hashlib
 import importlib.util
 import json
-import os
-import shutil
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -34,6 +31,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from .folder import write_folder
 
 INSTALL = "pip install --no-deps deepforest==2.1.0"
 MIN_SHARE = 0.5
@@ -285,20 +284,7 @@ def prepare(root: Path) -> Path:
     root = Path(root)
     if _is_prepared(root):
         return root
-    if root.exists() and any(root.iterdir()) and not (root / "manifest.json").is_file():
-        raise FileExistsError(
-            f"{root} holds other files: remove it or name another folder for the tree data"
-        )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        _write_all(building)
-        building.chmod(0o755)  # mkdtemp's folders are private
-        if root.exists():
-            shutil.rmtree(root)
-        os.replace(building, root)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    write_folder(root, _write_all, "tree data")
     return root
 
 

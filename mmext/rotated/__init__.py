@@ -1,5 +1,7 @@
-"""Rotated boxes as Gaussians: losses. Importing this package registers them."""
+"""Rotated boxes: losses, evaluation, the check of DOTA data sets. Importing registers them."""
 
+from .dota_check import check_dota_dataset
+from .evaluation import RotatedDetectionMetric
 from .gaussian_losses import (
     GaussianDistanceLoss,
     GWDLoss,
@@ -16,7 +18,9 @@ __all__ = [
     "GWDLoss",
     "GaussianDistanceLoss",
     "KLDLoss",
+    "RotatedDetectionMetric",
     "RotatedIoULoss",
+    "check_dota_dataset",
     "gaussian_distance_loss",
     "gwd_loss",
     "kld_loss",

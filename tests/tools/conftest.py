@@ -17,7 +17,11 @@ def load_tool():
         spec = importlib.util.spec_from_file_location(Path(path).stem, TOOLS / path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
+        sys.path.insert(0, str((TOOLS / path).parent))  # as for a script that is run
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
         return module
 
     return load

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,43 @@ def test_best_threshold_maximises_f1(sheet):
     )
     # F1 after each detection: 2/4, 2/5, 4/6, 4/7, 4/8.
     assert sheet.best_threshold([picture]) == 0.7
+
+
+def test_match_of_rotated_boxes_uses_their_angles(sheet):
+    truth = np.array([[50.0, 50, 40, 8, 0.7]])
+    turned = np.array([[50.0, 50, 40, 8, -0.7], [50, 50, 8, 40, 0.7 - np.pi / 2]])
+    owner = sheet.match(truth, np.zeros(1), turned, np.zeros(2))
+    assert owner.tolist() == [-1, 0]
+
+
+def test_rotated_block_leaves_out_difficult_objects_and_what_hits_them(sheet, tmp_path):
+    (tmp_path / "labels").mkdir()
+    lines = ["0 0 20 0 20 10 0 10 tug 1", "50 50 90 50 90 60 50 60 tug 0"]
+    (tmp_path / "labels" / "a.txt").write_text("\n".join(lines))
+    (tmp_path / "labels" / "b.txt").write_text("")
+    dataset = ConfigDict(
+        data_root=str(tmp_path), ann_file="labels", metainfo=dict(classes=("raft", "tug"))
+    )
+    boxes = torch.tensor([[10.0, 5, 20, 10, 0.0], [70, 55, 40, 10, 0.0], [10, 90, 20, 10, 0.0]])
+    found = dict(bboxes=boxes, scores=torch.tensor([0.9, 0.6, 0.8]), labels=torch.tensor([1, 1, 1]))
+    nothing = {key: value[:0] for key, value in found.items()}
+    results = [
+        dict(img_id=name, img_path=f"{name}.png", pred_instances=instances)
+        for name, instances in (("b", nothing), ("a", found))
+    ]
+    block = sheet.read_rotated_block("test", dataset, results)
+    first, second = block.pictures
+    np.testing.assert_allclose(first.truth[:, :2], [[70, 55]])
+    np.testing.assert_allclose(first.scores, [0.8, 0.6])
+    assert first.owner.tolist() == [-1, 0]
+    assert len(second.truth) == len(second.boxes) == 0
+    # One class has no object and counts as 0; of the other, the best score is false.
+    assert block.ap50 == pytest.approx(0.25)
+
+
+def test_chosen_pictures_are_spread(sheet):
+    assert sheet.chosen(list(range(10)), 4) == [0, 3, 6, 9]
+    assert sheet.chosen([1, 2], 4) == sheet.chosen([1, 2], None) == [1, 2]
 
 
 @pytest.fixture
@@ -92,7 +130,7 @@ def run_main(module, monkeypatch, *arguments):
 def test_contact_sheet_of_a_run(sheet, run_of_two, monkeypatch, capsys):
     drawn = []
     original = sheet.draw_sheet
-    monkeypatch.setattr(sheet, "draw_sheet", lambda b, o: (drawn.extend(b), original(b, o)))
+    monkeypatch.setattr(sheet, "draw_sheet", lambda b, *rest: (drawn.extend(b), original(b, *rest)))
     out = run_of_two / "sheet.png"
     run_main(sheet, monkeypatch, run_of_two / "config.py", run_of_two / "results.pkl", "--out", out)
     (block,) = drawn

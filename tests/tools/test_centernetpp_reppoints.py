@@ -1,8 +1,5 @@
 """The benchmark compares like with like, and the literal post-processing finds what ours finds."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -13,11 +10,8 @@ SIZE = (256, 320)
 
 
 @pytest.fixture(scope="module")
-def bench(load_tool, repo_root):
-    folder = str(Path(repo_root) / "tools/benchmarks")
-    sys.path.insert(0, folder)  # as for a script, which finds what lies beside it
-    yield load_tool("benchmarks/centernetpp_reppoints.py")
-    sys.path.remove(folder)
+def bench(load_tool):
+    return load_tool("benchmarks/centernetpp_reppoints.py")
 
 
 @pytest.fixture

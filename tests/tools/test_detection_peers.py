@@ -55,7 +55,7 @@ def test_calibration_times_what_is_missing_and_keeps_the_rest(peers, tmp_path, m
 
     steps = []
     monkeypatch.setattr(peers, "StepTimer", Timer)
-    monkeypatch.setattr(peers, "set_up", lambda threads: None)
+    monkeypatch.setattr(peers, "set_up", lambda threads, scope: None)
     (tmp_path / "calibration.json").write_text('{"trees-fcos": 9.0}')
     args = SimpleNamespace(out=tmp_path, threads=1)
     runs = [(m, "trees", 0) for m in ("fcos", "centernetpp", "centernet_update")]

@@ -2,7 +2,8 @@
 
 Usage: ``python tools/analysis_tools/contact_sheet.py CONFIG RESULTS --out sheet.png``, where
 RESULTS is the file of ``tools/test.py CONFIG CHECKPOINT --out results.pkl``. Every COCO metric of
-the config's ``test_evaluator`` becomes a block of images under its figures.
+the config's ``test_evaluator`` becomes a block of images under its figures; so do the rotated boxes
+of a ``DOTADataset``. ``--images 16`` draws that many, evenly spaced; the figures are of all.
 """
 
 import argparse
@@ -23,11 +24,16 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, Polygon
+from mmcv.ops import box_iou_rotated
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmrotate.structures.bbox import qbox2rbox
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from mmext.leaderboards.rotated_ap import average_precision
+from mmext.rotated.evaluation import join_detections, read_ground_truth, to_corners
 
 FOUND, FALSE, MISSED = "#ffe14d", "#ff4b3e", "#3fd9ff"
 
@@ -38,8 +44,8 @@ class Picture:
 
     Attributes:
         path: Image file.
-        truth: (G, 4) boxes x1, y1, x2, y2 in pixels.
-        boxes: (N, 4) detections, best score first.
+        truth: (G, 4) boxes x1, y1, x2, y2 or (G, 5) rboxes x, y, w, h, angle, in pixels, radians.
+        boxes: (N, 4) or (N, 5) detections, best score first.
         scores: (N,) their scores.
         owner: (N,) the box that each detection hits, -1 for none.
     """
@@ -67,18 +73,19 @@ def match(
     """Match detections to boxes as COCO does at IoU 0.5: best score first, each box once.
 
     Args:
-        truth: (G, 4) boxes x1, y1, x2, y2.
+        truth: (G, 4) boxes x1, y1, x2, y2 or (G, 5) rboxes.
         truth_labels: (G,) their classes.
-        boxes: (N, 4) detections, best score first.
+        boxes: (N, 4) or (N, 5) detections, best score first.
         labels: (N,) their classes.
 
     Returns:
         (N,) indices of the boxes that the detections hit, -1 for none.
     """
     owner = np.full(len(boxes), -1)
-    if len(truth) == 0:
+    if len(truth) == 0 or len(boxes) == 0:
         return owner
-    overlaps = bbox_overlaps(torch.from_numpy(boxes).double(), torch.from_numpy(truth)).numpy()
+    overlap = box_iou_rotated if truth.shape[1] == 5 else bbox_overlaps
+    overlaps = overlap(torch.from_numpy(boxes).float(), torch.from_numpy(truth).float()).numpy()
     overlaps[labels[:, None] != truth_labels[None]] = 0
     for i, row in enumerate(overlaps):
         if row.max() >= 0.5:
@@ -104,9 +111,7 @@ def read_block(name: str, coco: COCO, category_ids: list[int], results: list[dic
     for image_id in coco.getImgIds():
         if image_id not in by_id:
             raise KeyError(f"the results lack image {image_id}: they belong to another config")
-        found = by_id[image_id]["pred_instances"]
-        order = found["scores"].argsort(descending=True)
-        boxes, labels, scores = (found[k][order].numpy() for k in ("bboxes", "labels", "scores"))
+        boxes, labels, scores = sorted_detections(by_id[image_id])
         truth = np.array([a["bbox"] for a in coco.imgToAnns[image_id]], float).reshape(-1, 4)
         truth[:, 2:] += truth[:, :2]
         classes = [category_ids.index(a["category_id"]) for a in coco.imgToAnns[image_id]]
@@ -117,6 +122,56 @@ def read_block(name: str, coco: COCO, category_ids: list[int], results: list[dic
             for box, score, label in zip(boxes, scores, labels, strict=True)
         ]
     return Block(name, *coco_scores(coco, np.array(detections)), pictures)
+
+
+def sorted_detections(result: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes, labels and scores of one image's result, best score first."""
+    found = result["pred_instances"]
+    order = found["scores"].argsort(descending=True)
+    boxes, labels, scores = (found[key][order].numpy() for key in ("bboxes", "labels", "scores"))
+    return boxes, labels, scores
+
+
+def read_rotated_block(name: str, dataset: ConfigDict, results: list[dict]) -> Block:
+    """Pair the results with the objects of DOTA txt files, by the images' names.
+
+    Difficult objects, and the detections that hit one, are left out.
+
+    Args:
+        name: What to call the block.
+        dataset: Config of the data set, a ``DOTADataset``.
+        results: What ``tools/test.py --out`` wrote.
+
+    Raises:
+        FileNotFoundError: The results hold an image without label file: another config's.
+    """
+    results = sorted(results, key=lambda result: result["img_id"])
+    folder = Path(dataset.get("data_root", "")) / dataset.ann_file
+    names = [result["img_id"] for result in results]
+    classes = dataset.metainfo.classes
+    truth = read_ground_truth(folder, classes, names)
+    rboxes = qbox2rbox(torch.from_numpy(truth.corners.reshape(-1, 8)).float()).numpy()
+    pictures, found = [], []
+    for index, result in enumerate(results):
+        boxes, labels, scores = sorted_detections(result)
+        found.append((to_corners(boxes), scores, labels))
+        here = truth.image == index
+        owner = match(rboxes[here], truth.label[here], boxes, labels)
+        difficult = truth.difficult[here]
+        kept = (owner < 0) | ~np.append(difficult, False)[owner]
+        place = np.append(np.cumsum(~difficult) - 1, -1)  # of each object among the others
+        pictures.append(
+            Picture(
+                result["img_path"],
+                rboxes[here][~difficult],
+                boxes[kept],
+                scores[kept],
+                place[owner[kept]],
+            )
+        )
+    detections = join_detections(names, *zip(*found, strict=True))
+    ap = average_precision(detections, truth, classes, eval_mode="area").mean_ap()
+    return Block(name, float(ap.mean()), float(ap[0]), pictures)
 
 
 def coco_scores(coco: COCO, detections: np.ndarray) -> tuple[float, float]:
@@ -153,26 +208,33 @@ def draw_picture(axes: Axes, picture: Picture, threshold: float) -> np.ndarray:
         (picture.boxes[shown][owner < 0], dict(edgecolor=FALSE)),
         (picture.boxes[shown][owner >= 0], dict(edgecolor=FOUND)),
     )
-    axes.imshow(cv2.imread(picture.path)[..., ::-1])
+    image = cv2.imread(picture.path)[..., ::-1]
+    axes.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))  # pixels begin at their edge
+    axes.autoscale(False)
     for boxes, style in groups:
-        for x1, y1, x2, y2 in boxes:
-            axes.add_patch(
-                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, linewidth=1.2, **style)
-            )
+        for corners in to_corners(boxes) if len(boxes) else ():
+            axes.add_patch(Polygon(corners, fill=False, linewidth=1.2, **style))
     return np.array([(owner >= 0).sum(), (owner < 0).sum(), len(missed)])
 
 
-def draw_block(figure: SubFigure, block: Block) -> None:
-    """Draw the pictures of one annotation file in a square-ish grid under their figures."""
-    rows = math.ceil(math.sqrt(len(block.pictures)))
-    columns = math.ceil(len(block.pictures) / rows)
+def chosen(pictures: list[Picture], count: int | None) -> list[Picture]:
+    """Return ``count`` of the pictures, evenly spaced, or all."""
+    if count is None or count >= len(pictures):
+        return pictures
+    return [pictures[i] for i in np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+
+
+def draw_block(figure: SubFigure, block: Block, shown: list[Picture]) -> None:
+    """Draw some pictures of an annotation file in a square-ish grid under the file's figures."""
+    rows = math.ceil(math.sqrt(len(shown)))
+    columns = math.ceil(len(shown) / rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     figure.subplots_adjust(0.01, 0.045, 0.99, 0.93, wspace=0.02, hspace=0.02)
     threshold = best_threshold(block.pictures)
     counts = np.zeros(3, int)
     for panel in axes:
         panel.set_axis_off()
-    for panel, picture in zip(axes, block.pictures, strict=False):
+    for panel, picture in zip(axes, shown, strict=False):
         counts += draw_picture(panel, picture, threshold)
     figure.suptitle(f"{block.name}: AP50 {block.ap50:.3f}, AP {block.ap:.3f}", y=0.99, fontsize=13)
     found, false, missed = counts
@@ -185,17 +247,17 @@ def draw_block(figure: SubFigure, block: Block) -> None:
     )
 
 
-def draw_sheet(blocks: list[Block], out: Path) -> None:
-    """Draw all blocks side by side and write the picture."""
-    sides = [math.ceil(math.sqrt(len(block.pictures))) for block in blocks]
+def draw_sheet(blocks: list[Block], out: Path, images: int | None) -> None:
+    """Draw up to ``images`` pictures of each block, blocks side by side, and write the sheet."""
+    shown = [chosen(block.pictures, images) for block in blocks]
+    sides = [math.ceil(math.sqrt(len(pictures))) for pictures in shown]
     widths = [
-        math.ceil(len(block.pictures) / rows) / rows
-        for block, rows in zip(blocks, sides, strict=True)
+        math.ceil(len(pictures) / rows) / rows for pictures, rows in zip(shown, sides, strict=True)
     ]
     figure = plt.figure(figsize=(8 * sum(widths), 8.7))
     parts = figure.add_gridspec(1, len(blocks), wspace=0, width_ratios=widths)
-    for part, block in zip(parts, blocks, strict=True):
-        draw_block(figure.add_subfigure(part), block)
+    for part, block, pictures in zip(parts, blocks, shown, strict=True):
+        draw_block(figure.add_subfigure(part), block, pictures)
     legend = dict(found=FOUND, false=FALSE, missed=MISSED)
     handles = [
         Patch(facecolor="none", edgecolor=colour, linewidth=2, label=name)
@@ -213,18 +275,22 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("results", type=Path, help="pickle of tools/test.py --out")
     parser.add_argument("--out", type=Path, required=True, help="png or jpg to write")
+    parser.add_argument("--images", type=int, help="how many to draw of each block; all by default")
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)
     results = mmengine.load(args.results)
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     blocks = []
     for metric in metrics:
+        if cfg.get("default_scope") == "mmrotate":
+            blocks.append(read_rotated_block("test", cfg.test_dataloader.dataset, results))
+            continue
         with contextlib.redirect_stdout(io.StringIO()):
             coco = COCO(metric["ann_file"])
         classes = cfg.test_dataloader.dataset.metainfo.classes
         category_ids = [coco.getCatIds(catNms=[name])[0] for name in classes]
         blocks.append(read_block(metric.get("prefix", "test"), coco, category_ids, results))
-    draw_sheet(blocks, args.out)
+    draw_sheet(blocks, args.out, args.images)
     print(f"contact sheet: {args.out}")
 
 

@@ -15,14 +15,13 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from mmengine.config import Config
+from run_queue import run_all, set_iterations, set_up, write_json
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path(__file__).resolve().parent / "configs"
 MODELS = (
     "centernetpp",
@@ -56,18 +55,6 @@ def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
     return cfg
-
-
-def set_iterations(cfg: Config, iterations: int) -> None:
-    """Stretch the schedule of ``cfg`` to ``iterations``, and validate only after the last one."""
-    scale = iterations / cfg.train_cfg.max_iters
-    for scheduler in cfg.param_scheduler:
-        for key in ("begin", "end", "T_max"):
-            if key in scheduler:
-                scheduler[key] = round(scheduler[key] * scale)
-    cfg.train_cfg.max_iters = iterations
-    cfg.train_cfg.val_begin = iterations + 1
-    cfg.train_cfg.val_interval = iterations + 1
 
 
 class StepTimer:
@@ -113,7 +100,7 @@ def calibrate(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> Non
     missing = {name: pair for name, pair in pairs.items() if name not in seconds}
     if not missing:
         return
-    set_up(args.threads)
+    set_up(args.threads, "mmdet")
     from mmengine.registry import DefaultScope
 
     DefaultScope.get_instance("calibration", scope_name="mmdet")
@@ -130,28 +117,9 @@ def calibrate(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> Non
     write_json(path, seconds)
 
 
-def set_up(threads: int) -> None:
-    """Limit the threads of this process and load mmdet."""
-    import cv2
-    import torch
-
-    from mmext.engine import import_host
-
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(0)
-    import_host("mmdet")
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write ``value`` so that the file is whole or absent."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2, default=float))
-    os.replace(part, path)
-
-
 def run_one(model: str, data: str, seed: int, args: argparse.Namespace) -> None:
     """Train and test once in this process; write ``result.json`` when all of it is done."""
-    set_up(args.threads)
+    set_up(args.threads, "mmdet")
     from mmext.engine import Runner
 
     work_dir = run_folder(args.out, model, data, seed)
@@ -192,47 +160,14 @@ def run_folder(out: Path, model: str, data: str, seed: int) -> Path:
     return out / f"{data}-{model}-{seed}"
 
 
-def run_all(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> None:
-    """Run what is not finished yet in ``args.jobs`` processes at a time.
-
-    Raises:
-        SystemExit: A run failed; its log's last lines are printed.
-    """
-    waiting = [run for run in runs if not (run_folder(args.out, *run) / "result.json").is_file()]
-    print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished", flush=True)
-    total, started = len(waiting), time.time()
-    active: dict[subprocess.Popen, tuple[str, str, int]] = {}
-    try:
-        while waiting or active:
-            while waiting and len(active) < args.jobs:
-                run = waiting.pop(0)
-                active[start_process(run, args)] = run
-            time.sleep(1)
-            for process in [p for p in active if p.poll() is not None]:
-                folder = run_folder(args.out, *active.pop(process))
-                if process.returncode != 0:
-                    tail = (folder / "stdout.log").read_text().splitlines()[-15:]
-                    sys.exit("\n".join([*tail, f"{folder} failed; all of it: {folder}/stdout.log"]))
-                done = total - len(waiting) - len(active)
-                left = (time.time() - started) / done * (total - done)
-                print(f"[{done}/{total}] {folder.name}, about {left / 60:.0f} min left", flush=True)
-    finally:
-        for process in active:
-            process.terminate()
-
-
-def start_process(run: tuple[str, str, int], args: argparse.Namespace) -> subprocess.Popen:
-    """Start one run in a process of its own, its output in ``stdout.log``."""
-    folder = run_folder(args.out, *run)
-    folder.mkdir(parents=True, exist_ok=True)
+def command_of(run: tuple[str, str, int], args: argparse.Namespace) -> list[str]:
+    """Return the command of one run in a process of its own."""
     command = [sys.executable, str(Path(__file__).resolve()), "--run", *map(str, run)]
     command += ["--minutes", str(args.minutes), "--threads", str(args.threads)]
     command += ["--out", str(args.out.resolve())]
     if args.iterations:
         command += ["--iterations", str(args.iterations)]
-    env = dict(os.environ, OMP_NUM_THREADS=str(args.threads))
-    with (folder / "stdout.log").open("w") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+    return command
 
 
 def summarise(runs: list[tuple[str, str, int]], out: Path) -> None:
@@ -295,7 +230,8 @@ def main() -> None:
     runs = [(m, d, s) for s in args.seeds for d in args.data for m in args.models]
     if args.iterations is None:
         calibrate(runs, args)
-    run_all(runs, args)
+    commands = {run_folder(args.out, *run): command_of(run, args) for run in runs}
+    run_all(commands, args.jobs, args.threads)
     summarise(runs, args.out)
 
 

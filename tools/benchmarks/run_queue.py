@@ -1,0 +1,90 @@
+"""What the training benchmarks share: runs in processes of their own, finished ones kept."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def set_iterations(cfg: Config, iterations: int) -> None:
+    """Stretch the schedule of ``cfg`` to ``iterations``, and validate only after the last one."""
+    scale = iterations / cfg.train_cfg.max_iters
+    for scheduler in cfg.param_scheduler:
+        for key in ("begin", "end", "T_max"):
+            if key in scheduler:
+                scheduler[key] = round(scheduler[key] * scale)
+    cfg.train_cfg.max_iters = iterations
+    cfg.train_cfg.val_begin = iterations + 1
+    cfg.train_cfg.val_interval = iterations + 1
+
+
+def set_up(threads: int, scope: str) -> None:
+    """Limit the threads of this process and load a host package.
+
+    Args:
+        threads: Threads of torch.
+        scope: The package, such as ``'mmdet'``.
+    """
+    import cv2
+    import torch
+
+    from mmext.engine import import_host
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0)
+    import_host(scope)
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write ``value`` so that the file is whole or absent."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2, default=float))
+    os.replace(part, path)
+
+
+def run_all(commands: dict[Path, list[str]], jobs: int, threads: int) -> None:
+    """Run what is not finished yet in ``jobs`` processes at a time.
+
+    Args:
+        commands: Folder of each run to its command; the command writes ``result.json`` there when
+            it is done, and its output goes to ``stdout.log``.
+        jobs: Processes side by side.
+        threads: Threads of each.
+
+    Raises:
+        SystemExit: A run failed; its log's last lines are printed.
+    """
+    waiting = [folder for folder in commands if not (folder / "result.json").is_file()]
+    print(f"{len(commands) - len(waiting)} of {len(commands)} runs are finished", flush=True)
+    total, started = len(waiting), time.time()
+    active: dict[subprocess.Popen, Path] = {}
+    try:
+        while waiting or active:
+            while waiting and len(active) < jobs:
+                folder = waiting.pop(0)
+                active[_start(folder, commands[folder], threads)] = folder
+            time.sleep(1)
+            for process in [p for p in active if p.poll() is not None]:
+                folder = active.pop(process)
+                if process.returncode != 0:
+                    tail = (folder / "stdout.log").read_text().splitlines()[-15:]
+                    sys.exit("\n".join([*tail, f"{folder} failed; all of it: {folder}/stdout.log"]))
+                done = total - len(waiting) - len(active)
+                left = (time.time() - started) / done * (total - done)
+                print(f"[{done}/{total}] {folder.name}, about {left / 60:.0f} min left", flush=True)
+    finally:
+        for process in active:
+            process.terminate()
+
+
+def _start(folder: Path, command: list[str], threads: int) -> subprocess.Popen:
+    folder.mkdir(parents=True, exist_ok=True)
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    with (folder / "stdout.log").open("w") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)

@@ -11,6 +11,13 @@ _base_ = "./rotated-retinanet_efflite0_ships_smooth-l1.py"
 model = dict(
     bbox_head=dict(
         reg_decoded_bbox=True,
-        loss_bbox=dict(_delete_=True, type="mmext.GWDLoss", loss_weight=5.0),
+        loss_bbox=dict(
+            _delete_=True,
+            type="mmext.GWDLoss",
+            fun="log1p",
+            tau=1.0,
+            normalize=True,
+            loss_weight=5.0,
+        ),
     )
 )

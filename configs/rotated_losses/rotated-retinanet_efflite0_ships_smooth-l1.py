@@ -49,8 +49,8 @@ model = dict(
         anchor_generator=dict(
             type="mmdet.AnchorGenerator",
             use_box_type=True,
-            # 16-40, 32-80 and 64-160 px: where ranges overlap, long vessels get fine cells too.
-            scales=[2.0, 3.2, 5.0],
+            octave_base_scale=2,
+            scales_per_octave=2,
             ratios=[0.5, 1.0, 2.0],
             strides=[8, 16, 32],
         ),

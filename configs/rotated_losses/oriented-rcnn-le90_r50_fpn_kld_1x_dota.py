@@ -1,0 +1,20 @@
+"""Oriented R-CNN, le90: KLD on DOTA-v1.0, 12 epochs.
+
+Paper: Learning High-Precision Bounding Box for Rotated Object Detection via Kullback-Leibler
+    Divergence, arXiv 2106.01883.
+Train: python tools/train.py configs/rotated_losses/oriented-rcnn-le90_r50_fpn_kld_1x_dota.py
+Figure: none published, none measured here.
+Weight: mmdet's for GIoU in this place; the sum is divided by the number of all samples.
+Hardware: written for one GPU with 2 images.
+"""
+
+_base_ = "mmrotate::oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py"
+
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(
+            reg_decoded_bbox=True,
+            loss_bbox=dict(_delete_=True, type="mmext.KLDLoss", loss_weight=10.0),
+        )
+    )
+)

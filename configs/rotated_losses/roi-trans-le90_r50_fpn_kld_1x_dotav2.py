@@ -1,0 +1,20 @@
+"""RoI Transformer, le90: KLD on DOTA-v2.0, 12 epochs.
+
+Paper: Learning High-Precision Bounding Box for Rotated Object Detection via Kullback-Leibler
+    Divergence, arXiv 2106.01883.
+Train: python tools/train.py configs/rotated_losses/roi-trans-le90_r50_fpn_kld_1x_dotav2.py
+Figure: none published, none measured here.
+Weight: mmdet's for GIoU in this place; the sum is divided by the number of all samples.
+Hardware: written for one GPU with 2 images.
+"""
+
+_base_ = "./roi-trans-le90_r50_fpn_kld_1x_dota.py"
+
+model = dict(
+    roi_head=dict(
+        bbox_head=[dict(head, num_classes=18) for head in _base_.model.roi_head.bbox_head]
+    )
+)
+train_dataloader = dict(dataset=dict(type="DOTAv2Dataset", data_root="data/split_ss_dota2_0/"))
+val_dataloader = dict(dataset=dict(type="DOTAv2Dataset", data_root="data/split_ss_dota2_0/"))
+test_dataloader = dict(dataset=dict(type="DOTAv2Dataset", data_root="data/split_ss_dota2_0/"))

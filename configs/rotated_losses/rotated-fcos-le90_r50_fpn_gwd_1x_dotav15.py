@@ -1,0 +1,17 @@
+"""Rotated FCOS, le90: GWD on DOTA-v1.5, 12 epochs.
+
+Paper: Rethinking Rotated Object Detection with Gaussian Wasserstein Distance Loss, arXiv
+    2101.11952.
+Train: python tools/train.py configs/rotated_losses/rotated-fcos-le90_r50_fpn_gwd_1x_dotav15.py
+Figure: none published, none measured here.
+Weight: that of the rotated IoU loss in this place. Boxes are in strides here, so GWD has to be
+    the normalised form.
+Hardware: written for one GPU with 2 images.
+"""
+
+_base_ = "./rotated-fcos-le90_r50_fpn_gwd_1x_dota.py"
+
+model = dict(bbox_head=dict(num_classes=16))
+train_dataloader = dict(dataset=dict(type="DOTAv15Dataset", data_root="data/split_ss_dota1_5/"))
+val_dataloader = dict(dataset=dict(type="DOTAv15Dataset", data_root="data/split_ss_dota1_5/"))
+test_dataloader = dict(dataset=dict(type="DOTAv15Dataset", data_root="data/split_ss_dota1_5/"))

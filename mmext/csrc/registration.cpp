@@ -18,6 +18,13 @@ TORCH_LIBRARY(mmext, m) {
       "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
       "SymInt deform_groups, bool[4] output_mask) "
       "-> (Tensor grad_x, Tensor grad_offset, Tensor grad_weight, Tensor grad_mask)");
+  m.def(
+      "gaussian_distance(Tensor pred, Tensor target, Tensor? weight, str kind, float alpha, "
+      "bool normalize, float scale, bool sqrt, str fun, float tau) -> Tensor");
+  m.def(
+      "_gaussian_distance_backward(Tensor grad, Tensor pred, Tensor target, Tensor? weight, "
+      "str kind, float alpha, bool normalize, float scale, bool sqrt, str fun, float tau, "
+      "bool[2] output_mask) -> (Tensor grad_pred, Tensor grad_target)");
   m.def("rotated_iou(Tensor pred, Tensor target, Tensor? mask) -> Tensor");
   m.def(
       "_rotated_iou_backward(Tensor grad, Tensor pred, Tensor target, Tensor? mask, "

@@ -1,10 +1,11 @@
 """Distances between boxes seen as 2-D Gaussians: GWD, KLD and their relatives, fused."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from . import _extension
 from .gaussian_distance_reference import gaussian_distance_reference
 
 Kind = Literal[
@@ -114,6 +115,8 @@ def gaussian_distance(
     if weight is not None:
         weight = weight.to(dtype)
     settings = (kind, float(alpha), normalize, float(scale), sqrt, fun, float(tau))
+    if _extension.LOADED:
+        return torch.ops.mmext.gaussian_distance(pred, target, weight, *settings)
     if pred.device.type == "cpu" and not torch.compiler.is_compiling():
         _check_boxes(pred, target, weight)
     return gaussian_distance_reference(pred, target, weight, *settings)
@@ -186,15 +189,89 @@ def _check_options(
 
 def _check_boxes(pred: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Raise the ValueError of the CPU kernel for boxes that cannot be measured."""
-    for name, boxes in (("pred", pred), ("target", target)):
+    bad = torch.zeros(pred.shape[0], dtype=torch.bool)
+    for boxes in (pred.detach(), target.detach()):
         sides = boxes[:, 2:] - boxes[:, :2] if boxes.shape[1] == 4 else boxes[:, 2:4]
-        bad = ~boxes.isfinite().all(1) | (sides < 0).any(1)
-        if weight is not None:
-            bad &= weight != 0
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            raise ValueError(
-                f"gaussian_distance: {name}[{row}] has a negative side or an entry that is not "
-                "finite. Boxes must be decoded, in pixels: set reg_decoded_bbox=True in a head "
-                "that predicts deltas."
-            )
+        bad |= ~boxes.isfinite().all(1) | (sides < 0).any(1)
+    if weight is not None:
+        bad &= weight != 0
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"gaussian_distance: pred[{row}] or target[{row}] has a negative side or an entry that "
+            "is not finite. Boxes must be decoded, in pixels: set reg_decoded_bbox=True in a head "
+            "that predicts deltas."
+        )
+
+
+def _fake_forward(pred: Tensor, target: Tensor, weight: Tensor | None, *settings: Any) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    return pred.new_empty(pred.shape[0])
+
+
+def _fake_backward(
+    grad: Tensor, pred: Tensor, target: Tensor, weight: Tensor | None, *settings: Any
+) -> tuple[Tensor, Tensor]:
+    """Tell torch.compile the shapes of the gradients; one that is not asked for is empty."""
+    *_, (need_pred, need_target) = settings
+    return (
+        pred.new_empty(pred.shape if need_pred else 0),
+        pred.new_empty(pred.shape if need_target else 0),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    """Keep what the backward op needs."""
+    pred, target, weight, *ctx.settings = inputs
+    ctx.save_for_backward(pred, target, weight)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Call the backward op for the gradients that are asked for."""
+    need_pred, need_target, *others = ctx.needs_input_grad
+    grads = torch.ops.mmext._gaussian_distance_backward(
+        grad, *ctx.saved_tensors, *ctx.settings, [need_pred, need_target]
+    )
+    of_pred, of_target = (
+        value if needed else None
+        for value, needed in zip(grads, (need_pred, need_target), strict=True)
+    )
+    return of_pred, of_target, *[None] * len(others)
+
+
+def _setup_backward_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    """Keep what the derivative of the backward op needs."""
+    grad, pred, target, weight, *ctx.settings, ctx.output_mask = inputs
+    ctx.save_for_backward(grad, pred, target, weight)
+
+
+def _double_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    """Differentiate the gradient of the reference."""
+    grad, pred, target, weight = ctx.saved_tensors
+    with torch.enable_grad():
+        grad, pred, target = (tensor.detach().requires_grad_() for tensor in (grad, pred, target))
+        value = gaussian_distance_reference(pred, target, weight, *ctx.settings)
+        of_boxes = torch.autograd.grad(value, (pred, target), grad, create_graph=True)
+    asked = [
+        pair
+        for pair, mask in zip(zip(of_boxes, grads, strict=True), ctx.output_mask, strict=True)
+        if mask
+    ]
+    outputs, cotangents = zip(*asked, strict=True)
+    results = torch.autograd.grad(outputs, (grad, pred, target), cotangents, allow_unused=True)
+    return *results, None, *[None] * len(ctx.settings), None
+
+
+def _register() -> None:
+    """Attach fake kernels and autograd rules to the ops of ``mmext._C``."""
+    forward, backward = "mmext::gaussian_distance", "mmext::_gaussian_distance_backward"
+    torch.library.register_fake(forward, _fake_forward)
+    torch.library.register_fake(backward, _fake_backward)
+    torch.library.register_autograd(forward, _backward, setup_context=_setup_context)
+    torch.library.register_autograd(
+        backward, _double_backward, setup_context=_setup_backward_context
+    )
+
+
+if _extension.LOADED:
+    _register()

@@ -225,9 +225,9 @@ def _saturated(value: Tensor, tau: float) -> Tensor:
 
 def _hellinger(value: Tensor) -> Tensor:
     """sqrt(1 - exp(-D)); written such that its gradient exp(-D) / 2 sqrt(..) keeps its digits."""
-    decayed = (-value).exp()
     near = _root(-torch.expm1(-value.clamp(max=1)))
-    return near.where(value < 1, (1 - decayed).sqrt())
+    far = (1 - (-value.clamp(min=1)).exp()).sqrt()
+    return near.where(value < 1, far)
 
 
 _DISTANCES: dict[str, Callable[[_Pair, float], Tensor]] = {

@@ -66,7 +66,8 @@ def row_weights(weight: Tensor, boxes: Tensor, name: str) -> Tensor:
             f"{tuple(boxes.shape)}, got {tuple(weight.shape)}."
         )
     weight = weight.to(boxes.dtype)
-    return weight.mean(-1) if weight.dim() == 2 else weight
+    # Column by column, which is several times faster than a mean over rows of five.
+    return weight if weight.dim() == 1 else sum(weight.unbind(1)) / weight.shape[1]
 
 
 @torch.no_grad()
@@ -96,15 +97,40 @@ def check_rows(
         pred, target = pred[rows], target[rows]
     if pred.shape[0] == 0:
         return False
-    good = pred.isfinite().all(1) & target.isfinite().all(1) & (sides_of(target) > 0).all(1)
-    if angles and target.shape[1] == 5:
-        good &= target[:, 4].abs() <= _MAX_TARGET_ANGLE
-        good &= pred[:, 4].abs() <= _MAX_PRED_ANGLE
-    if not good.all():
-        first = int(good.logical_not().nonzero()[0, 0])
-        row = first if rows is None else int(rows[first])
-        _explain(pred[first], target[first], row, name)
-    return bool((sides_of(pred) <= 0).any())
+    angles = angles and pred.shape[1] == 5
+    extremes = _extremes(pred, target, angles)
+    if not _fits(*extremes):
+        _explain_first(pred, target, rows, name, angles)
+    return extremes[1] <= 0
+
+
+def _extremes(pred: Tensor, target: Tensor, angles: bool) -> list[float]:
+    """Return what decides whether boxes are in order, in one read from the device.
+
+    Args:
+        pred: (N, 5) or (N, 4) boxes, N > 0.
+        target: Boxes of the same shape.
+        angles: Whether the fifth column is an angle.
+
+    Returns:
+        A number that is finite if (though not only if) every box is, the shortest predicted side,
+        the shortest side of a target, and the largest angles of the two.
+    """
+    # min() of whole columns, since amin() and reductions of rows are several times slower.
+    shortest = [
+        torch.minimum(*(side.min() for side in sides_of(boxes).unbind(1)))
+        for boxes in (pred, target)
+    ]
+    largest = [
+        boxes[:, 4].abs().max() if angles else boxes.new_zeros(()) for boxes in (pred, target)
+    ]
+    return torch.stack([pred.sum() + target.sum(), *shortest, *largest]).tolist()
+
+
+def _fits(total: float, _: float, side: float, pred_angle: float, target_angle: float) -> bool:
+    """Tell whether every box is in order, from :func:`_extremes`."""
+    in_radians = pred_angle <= _MAX_PRED_ANGLE and target_angle <= _MAX_TARGET_ANGLE
+    return math.isfinite(total) and side > 0 and in_radians
 
 
 def sides_of(boxes: Tensor) -> Tensor:
@@ -142,6 +168,20 @@ def raise_sides(pred: Tensor, target: Tensor) -> Tensor:
         flat = torch.cat((flat, flat), 1)
     # The values are those of `raised` exactly: a rounded one could have a negative side again.
     return torch.where(flat, raised + (pred - box), pred)
+
+
+def _explain_first(
+    pred: Tensor, target: Tensor, rows: Tensor | None, name: str, angles: bool
+) -> None:
+    """Raise the error that fits the first bad row, if there is one."""
+    good = pred.isfinite().all(1) & target.isfinite().all(1) & (sides_of(target) > 0).all(1)
+    if angles:
+        good &= target[:, 4].abs() <= _MAX_TARGET_ANGLE
+        good &= pred[:, 4].abs() <= _MAX_PRED_ANGLE
+    if not good.all():  # or the sum of all boxes was too large a number
+        first = int(good.logical_not().nonzero()[0, 0])
+        row = first if rows is None else int(rows[first])
+        _explain(pred[first], target[first], row, name)
 
 
 def _explain(pred: Tensor, target: Tensor, row: int, name: str) -> NoReturn:

@@ -11,6 +11,6 @@ _base_ = "./rotated-retinanet_efflite0_ships_smooth-l1.py"
 model = dict(
     bbox_head=dict(
         reg_decoded_bbox=True,
-        loss_bbox=dict(_delete_=True, type="mmext.RotatedIoULoss", loss_weight=1.0),
+        loss_bbox=dict(_delete_=True, type="mmext.RotatedIoULoss", loss_weight=2.0),
     )
 )

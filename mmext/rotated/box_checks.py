@@ -66,8 +66,13 @@ def row_weights(weight: Tensor, boxes: Tensor, name: str) -> Tensor:
             f"{tuple(boxes.shape)}, got {tuple(weight.shape)}."
         )
     weight = weight.to(boxes.dtype)
-    # Column by column, which is several times faster than a mean over rows of five.
-    return weight if weight.dim() == 1 else sum(weight.unbind(1)) / weight.shape[1]
+    if weight.dim() == 1:
+        return weight
+    # Column by column into one tensor, which is several times faster than a mean of rows of five.
+    total = weight[:, 0].clone()
+    for column in weight.unbind(1)[1:]:
+        total += column
+    return total.div_(weight.shape[1])
 
 
 @torch.no_grad()

@@ -78,12 +78,21 @@ def without_pretrained(cfg: ConfigDict) -> None:
             without_pretrained(value)
 
 
+def with_few_proposals(cfg: ConfigDict) -> None:
+    """Let two-stage detectors look at no more boxes than a small image needs."""
+    for _, node in walk(cfg, ""):
+        for key, most in (("nms_pre", 200), ("max_per_img", 200), ("num", 64)):
+            if isinstance(node.get(key), int):
+                node[key] = min(node[key], most)
+
+
 @pytest.fixture
 def cfg(request) -> Config:
     """The config, in the scope that its tools would run it in."""
     cfg = Config.fromfile(ROOT / request.param)
     import_host(cfg.default_scope)
     without_pretrained(cfg.model)
+    with_few_proposals(cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         yield cfg
 

@@ -158,16 +158,29 @@ def _pieces(p: Tensor, t: Tensor, tie: float) -> _Pieces:
         + cosine[:, 0] * sign * on_u[0] * along_u
         - sine[:, 0] * sign * on_v[0] * along_v
     ).sum(-1)
-    lengths = [torch.cat(parts, 1) for parts in ((on_x[0], on_y[0]), (on_u[0], on_v[0]))]
-    # Back from the mirrored axes: the edges at -h / 2 and h / 2 change places, the others turn.
     mirrored = (mirror < 0)[:, 0]
-    middles = []
-    for index, (first, second) in enumerate(((on_x, on_y), (on_u, on_v))):
-        length, middle = (torch.cat([a, b], 1) for a, b in zip(first, second, strict=True))
-        turned = torch.cat([-first[1], second[1].flip(1)], 1)
-        lengths[index] = torch.where(mirrored, torch.cat([first[0], second[0].flip(1)], 1), length)
-        middles.append(torch.where(mirrored, turned, middle))
-    return _Pieces(lengths[0], middles[0], lengths[1], middles[1], area.clamp(min=0))
+    return _Pieces(
+        *_unmirrored(on_x, on_y, mirrored), *_unmirrored(on_u, on_v, mirrored), area.clamp(min=0)
+    )
+
+
+def _unmirrored(
+    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], mirrored: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Put together the pieces of a box, back from mirrored axes.
+
+    Args:
+        first: (N, 2) lengths and middles of the edges along the axis that may be mirrored.
+        second: (N, 2) lengths and middles of the others, which then have changed places.
+        mirrored: (N, 1) bool.
+
+    Returns:
+        (N, 4) lengths and middles.
+    """
+    length, middle = first
+    middle = torch.where(mirrored, -middle, middle)
+    others = [torch.where(mirrored, values.flip(1), values) for values in second]
+    return torch.cat([length, others[0]], 1), torch.cat([middle, others[1]], 1)
 
 
 def _outward(boxes: Tensor, length: Tensor, middle: Tensor) -> Tensor:

@@ -56,3 +56,4 @@ test: lint
 bench: env
 	python tools/benchmarks/deform_conv.py
 	python tools/benchmarks/corner_pool.py
+	python tools/benchmarks/rotated_iou.py

@@ -57,3 +57,4 @@ bench: env
 	python tools/benchmarks/deform_conv.py
 	python tools/benchmarks/corner_pool.py
 	python tools/benchmarks/rotated_iou.py
+	python tools/benchmarks/gaussian_distance.py

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import multi_apply
 from mmdet.structures import SampleList
@@ -21,30 +20,12 @@ from torch.nn.utils.rnn import pad_sequence
 from mmext.registry import MODELS
 
 from ..keypoints.pooling import CascadeCornerPool, CenterPool
-from ..keypoints.targets import (
-    KeypointTargets,
-    RadiusForm,
-    gaussian_radius,
-    keypoint_targets,
-)
-from .targets import usable_instances
+from ..keypoints.predictor import COUNT_EPS, HEAT_BIAS, heat_loss, predictor
+from ..keypoints.targets import KeypointTargets, RadiusForm, objects_in_cells
 from .triplet_decode import TripletCandidates, decode_triplets, detect_triplets, to_image
-from .triplet_losses import COUNT_EPS
 
 Outputs = tuple[list[Tensor], ...]
 KEYPOINTS = ("tl", "br", "ct")
-# A heat of .1 from the start. The official code rounds log(.1 / .9).
-_HEAT_BIAS = -2.19
-# Probabilities are kept this far from 0 and 1 before their logarithm is taken.
-_CLAMP = 1e-4
-
-
-def predictor(in_channels: int, feat_channels: int, out_channels: int) -> nn.Sequential:
-    """Build the two convolutions, without norm, in front of each output."""
-    return nn.Sequential(
-        ConvModule(in_channels, feat_channels, 3, padding=1),
-        nn.Conv2d(feat_channels, out_channels, 1),
-    )
 
 
 @MODELS.register_module()
@@ -144,7 +125,7 @@ class CenterNetTripletHead(BaseDenseHead):
                 module.reset_parameters()
         for stack in self.heats:
             for heat in stack.values():
-                nn.init.constant_(heat[-1].bias, _HEAT_BIAS)
+                nn.init.constant_(heat[-1].bias, HEAT_BIAS)
 
     def forward(self, feats: Sequence[Tensor]) -> Outputs:
         """Predict from all stacks.
@@ -197,33 +178,19 @@ class CenterNetTripletHead(BaseDenseHead):
             tuple[KeypointTargets, KeypointTargets, KeypointTargets]: The objects stand in the same
             order in all three.
         """
-        boxes, labels, images = [], [], []
-        for index, (gt, meta) in enumerate(zip(batch_gt_instances, batch_img_metas, strict=True)):
-            limits = gt.bboxes.new_tensor([*meta["img_shape"][1::-1]] * 2)
-            clipped = gt.bboxes.clamp(min=0).minimum(limits)
-            gt = usable_instances(gt.new(bboxes=clipped, labels=gt.labels), self.num_classes)
-            boxes.append(gt.bboxes)
-            labels.append(gt.labels)
-            images.append(torch.full_like(gt.labels, index))
-        input_height, input_width = batch_img_metas[0]["batch_input_shape"]
-        height, width = map_shape
-        # In double precision, as sizes are rounded up and radii down.
-        cells = torch.cat(boxes).double()
-        cells = cells * cells.new_tensor([width / input_width, height / input_height] * 2)
-        radii = gaussian_radius((cells[:, 2:] - cells[:, :2]).ceil(), form=self.radius_form)
-        common = (
-            radii,
-            torch.cat(labels),
-            torch.cat(images),
-            (len(boxes), self.num_classes, height, width),
+        objects = objects_in_cells(
+            batch_gt_instances,
+            batch_img_metas,
+            map_shape,
+            num_classes=self.num_classes,
+            radius_form=self.radius_form,
         )
+        top_left, bottom_right = objects.boxes[:, :2], objects.boxes[:, 2:]
         return (
-            keypoint_targets(cells[:, :2], *common),
-            keypoint_targets(cells[:, 2:], *common),
-            keypoint_targets(
-                (cells[:, :2] + cells[:, 2:]) / 2,
-                *common,
-                sigma_divisor=self.center_sigma_divisor,
+            objects.keypoints(top_left),
+            objects.keypoints(bottom_right),
+            objects.keypoints(
+                (top_left + bottom_right) / 2, sigma_divisor=self.center_sigma_divisor
             ),
         )
 
@@ -277,7 +244,10 @@ class CenterNetTripletHead(BaseDenseHead):
             heats = (tl_heats[stack], br_heats[stack], ct_heats[stack])
             offsets = (tl_offsets[stack], br_offsets[stack], ct_offsets[stack])
             values = (
-                sum(self._heat_loss(*args) for args in zip(heats, targets, peaks, strict=True)),
+                sum(
+                    heat_loss(self.loss_heatmap, logits, target.heat, count)
+                    for logits, target, count in zip(heats, targets, peaks, strict=True)
+                ),
                 *self._embedding_losses(tl_tags[stack], br_tags[stack], targets),
                 sum(
                     self.loss_offset(
@@ -291,11 +261,6 @@ class CenterNetTripletHead(BaseDenseHead):
             for name, value in zip(losses, values, strict=True):
                 losses[name].append(value / self.num_stacks)
         return losses
-
-    def _heat_loss(self, logits: Tensor, target: KeypointTargets, num_peaks: Tensor) -> Tensor:
-        """Focal loss of one heat map, divided by its peaks (by one if it has none)."""
-        prob = logits.float().sigmoid().clamp(_CLAMP, 1 - _CLAMP)
-        return self.loss_heatmap(prob, target.heat, avg_factor=num_peaks.clamp(min=1))
 
     def _embedding_losses(
         self, tl_tags: Tensor, br_tags: Tensor, targets: Sequence[KeypointTargets]

@@ -245,6 +245,7 @@ def suppress(
     *,
     max_num: int,
     legacy: bool = False,
+    plus_one: bool = True,
     **settings: Any,
 ) -> SoftNMSResult:
     """Run soft-NMS on the detections of an image, in its sound form or in the official one.
@@ -257,14 +258,30 @@ def suppress(
         max_num (int): Boxes kept.
         legacy (bool): Whether to run :func:`legacy_soft_nms` on each class, stale rows and
             misplaced corner scores included; then the order of the boxes matters.
+        plus_one (bool): Whether a box is ``x2 - x1 + 1`` wide, which it always is in the official
+            form.
         **settings (Any): Further arguments of :func:`soft_nms` or :func:`legacy_soft_nms`.
 
     Returns:
         SoftNMSResult: At most ``max_num`` boxes.
+
+    Raises:
+        ValueError: ``legacy`` without ``plus_one``.
     """
     if not legacy:
         return soft_nms(
-            boxes, scores, labels, corner_scores=corner_scores, max_num=max_num, **settings
+            boxes,
+            scores,
+            labels,
+            corner_scores=corner_scores,
+            max_num=max_num,
+            plus_one=plus_one,
+            **settings,
+        )
+    if not plus_one:
+        raise ValueError(
+            "test_cfg.nms.legacy=True is the official soft-NMS, whose boxes are x2 - x1 + 1 wide: "
+            "set legacy=False, or bbox_head.legacy_plus_one=True."
         )
     rows = torch.cat((boxes, scores[:, None], corner_scores), 1).float().cpu().numpy()
     classes = labels.cpu().numpy()

@@ -51,18 +51,30 @@ def _dla_up_rules() -> list[Rule]:
     return rules
 
 
-def _roi_rules(theirs: str, ours: str, stack: int, *, deep: bool) -> list[Rule]:
-    """Rules for a branch of the second stage, ``deep`` with two convolutions in front of it."""
-    new = f"bbox_head.{ours}.{stack}."
+def roi_feature_rules(old: str, new: str, *, deep: bool) -> list[Rule]:
+    """Rules for the convolutions of the map on which proposals are pooled.
+
+    Args:
+        old (str): Regular expression of the official prefix, with the dot at its end.
+        new (str): Replacement for that prefix.
+        deep (bool): Whether there are two convolutions, each normed twice, or one.
+
+    Returns:
+        list[Rule]: A rule per tensor, see :func:`mmext.checkpoints.convert_rules.rename`.
+    """
     rules = []
     for i in range(1 + deep):
-        old = rf"{theirs}s\.{stack}\.conv{i + 1}\."
-        rules += conv_norm_rules(old + "conv", old + "bn", f"{new}features.{3 * i}")
+        conv = rf"{old}conv{i + 1}\."
+        rules += conv_norm_rules(conv + "conv", conv + "bn", f"{new}{3 * i}")
         if deep:
-            norm = f"features.{3 * i + 1}"
-            rules += [
-                (rf"{theirs}s\.{stack}\.bn{i + 1}\.{leaf}", f"{new}{norm}.{leaf}") for leaf in NORM
-            ]
+            rules += _same(list(NORM), rf"{old}bn{i + 1}\.", f"{new}{3 * i + 1}.")
+    return rules
+
+
+def _roi_rules(theirs: str, ours: str, stack: int, *, deep: bool) -> list[Rule]:
+    """Rules for a branch of the second stage, in the form of hourglasses (deep) or of DLA-34."""
+    new = f"bbox_head.{ours}.{stack}."
+    rules = roi_feature_rules(rf"{theirs}s\.{stack}\.", new + "features.", deep=deep)
     old = rf"{theirs}_reduces\.{stack}\."
     if deep:
         rules += conv_norm_rules(old + "0", old + "1", new + "reduce")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.utils import ConfigType
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from mmext.registry import MODELS
@@ -87,7 +87,7 @@ class DLAUp(BaseModule):
         if len(in_channels) < 3:
             raise ValueError(f"DLAUp needs three maps or more, got in_channels={in_channels}.")
         channels = list(in_channels)
-        self.rounds = nn.ModuleList()
+        self.rounds = ModuleList()  # mmengine's, which initialises its entries
         for first in range(len(channels) - 2, -1, -1):
             count = len(channels) - first - 1
             # After the first round all maps but the first have one size, twice as small.

@@ -5,7 +5,6 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from conftest import TEST_CFG
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
@@ -235,7 +234,7 @@ def test_tta_compares_and_pools_views(make_model):
         for inputs, view in views:
             batch = model.data_preprocessor(dict(inputs=[inputs], data_samples=[view]))
             expected += model.candidates(batch["inputs"], batch["data_samples"])
-    settings = {key: TEST_CFG[key] for key in ("flip_consistency", "nms")}
+    settings = {key: model.bbox_head.test_cfg[key] for key in ("flip_consistency", "nms")}
     merged = detect(expected, [False, True] * 2, max_per_img=7, **settings)
     assert torch.equal(sample.pred_instances.bboxes, merged.bboxes)
     assert torch.equal(sample.pred_instances.scores, merged.scores)

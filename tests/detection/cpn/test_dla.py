@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from golden_parameters import official_cpn_shapes
 from torch.nn import functional as F
 
 from mmext.detection.cpn import DLA, DLAUp
@@ -39,6 +40,27 @@ def test_training_images_of_511_pixels_will_do():
 def test_levels_that_do_not_exist(settings):
     with pytest.raises(ValueError, match="DLA has levels 0 to 5"):
         DLA(**settings)
+
+
+def test_the_authors_imagenet_file_loads(tmp_path):
+    """Its tensors have the same names, and there are some for which there is no use."""
+    source = DLA(CHANNELS)
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter)
+    file = source.state_dict() | {
+        "level3.project.0.weight": torch.zeros(1),
+        "fc.weight": torch.zeros(1),
+        "fc.bias": torch.zeros(1),
+    }
+    torch.save(file, tmp_path / "dla34.pth")
+    checkpoint = dict(type="Pretrained", checkpoint=str(tmp_path / "dla34.pth"))
+    model = DLA(CHANNELS, init_cfg=checkpoint)
+    model.init_weights()
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    official = {n.removeprefix("base."): s for n, s in official_cpn_shapes("dla34").items()}
+    names = dict(DLA().named_parameters())
+    assert {n: list(p.shape) for n, p in names.items()}.items() <= official.items()
 
 
 def test_neck():

@@ -101,5 +101,6 @@ class RoIBranch(BaseModule):
 
     def _scores(self, features: Tensor, rois: Tensor) -> Tensor:
         """Pool and score, see :meth:`classify`."""
-        pooled = self.align(features.float(), rois.float())
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        pooled = self.align(features.to(dtype), rois.to(dtype))
         return self.out(self.reduce(pooled)).flatten(1)

@@ -28,15 +28,16 @@ def close(ours, official, tolerance):
 def test_whole_network():
     with np.load(FILE) as file:
         golden = {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
-    model = official_network("hg104")
+    # In single precision the order of sums in 104 layers is worth four millionths.
+    model = official_network("hg104").double()
     head = model.bbox_head
     with torch.no_grad():
-        outs = model(official_image("hg104"), mode="tensor")
+        outs = model(official_image("hg104").double(), mode="tensor")
         names = ("tl_heats", "br_heats", "tl_regrs", "br_regrs", "groupings", "regions")
         for stack in range(2):
             for name, maps in zip(names, outs, strict=True):
                 out = maps[stack][:, ::8] if maps[stack].size(1) > 40 else maps[stack]
-                close(out, golden[f"feat_{name}{stack}"], 1e-5)
+                close(out, golden[f"feat_{name}{stack}"], 1.5e-6)
 
         proposals = propose(*crafted_logits(golden, outs[0][0].shape))
         targets, labels = golden_targets(golden, outs[0][0].shape)
@@ -61,7 +62,7 @@ def test_whole_network():
     assert torch.equal(classes, golden["region_label"])
     assert torch.equal(classes.sum(1), golden["grouping_label"])
     names = ("loss_heatmap", "loss_grouping", "loss_region", "loss_offset")
-    ours = torch.stack([sum(losses[name]) for name in names])
+    ours = torch.stack([sum(losses[name]) for name in names]).float()
     expected = golden["losses_all_focal_group_region_regr"]
     torch.testing.assert_close(ours, expected[1:], rtol=1e-6, atol=0)
     torch.testing.assert_close(ours.sum(), expected[0], rtol=1e-6, atol=0)
@@ -71,8 +72,8 @@ def test_whole_network():
             order = pairs[image].scores > 0
             assert int(order.sum()) == len(positive)
             torch.testing.assert_close(
-                pairs[image].scores[order], positive[:, 4], rtol=1e-6, atol=1e-6
+                pairs[image].scores[order].float(), positive[:, 4], rtol=1e-6, atol=1e-6
             )
             torch.testing.assert_close(
-                pairs[image].boxes[order].sort(0).values, positive[:, :4].sort(0).values
+                pairs[image].boxes[order].float().sort(0).values, positive[:, :4].sort(0).values
             )

@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmext.detection.cpn.decode import detect
+from mmext.detection.cpn.proposals import propose
 from mmext.detection.keypoints import ScaledCenterPad
 from mmext.registry import MODELS
 
@@ -91,9 +92,21 @@ def test_threshold_and_objects_decide_what_learns_classes(make_model):
         rois=sampled.rois[:1], labels=sampled.labels[:1], is_gt=sampled.is_gt[:1]
     )
     of_all = head.roi_losses(*maps[4:], sampled)["loss_region"][0]
-    assert of_all == head.roi_losses(*maps[4:], alone)["loss_region"][0]
+    assert of_all == head.roi_losses(*maps[4:], alone)["loss_region"][0] > 0
     head.train_cfg["grouping_thr"] = 0.0
     assert head.roi_losses(*maps[4:], sampled)["loss_region"][0] > of_all
+
+
+def test_the_second_stage_learns_from_the_pairs_of_the_last_stack(make_model):
+    head = make_model(2).bbox_head.eval()
+    maps = [[torch.randn(1, c, 16, 20) for _ in range(2)] for c in CHANNELS]
+    gts = [objects([[4, 4, 40, 50]], [1])]
+    losses = head.loss_by_feat(*maps, gts, [META])
+    *corners, labels = head.targets(gts, [META], (16, 20))
+    found = propose(maps[0][1], maps[1][1], num_peaks=10, kernel=3)
+    expected = head.roi_losses(*maps[4:], head.sample(found, corners, labels))
+    for name in ("loss_grouping", "loss_region"):
+        assert losses[name] == expected[name]
 
 
 # ---- bad input
@@ -196,7 +209,18 @@ def test_an_object_by_hand(make_model):
     torch.testing.assert_close(result.bboxes[0], torch.tensor([9.0, 14, 48, 52]))
     assert result.labels[0] == 1
     corner, prob = torch.tensor([2.0, 1.0]).sigmoid()
-    assert result.scores[0].item() == pytest.approx((corner + 0.5) * (prob + 0.5) - 0.25)
+    fused = (corner + 0.5) * (prob + 0.5) - 0.25
+    assert result.scores[0].item() == pytest.approx(fused)
+    torch.nn.init.constant_(head.groupings[0].out.bias, -3.0)  # no pair passes
+    (below,) = head.predict_by_feat(*([m] for m in crafted_maps()), [META])
+    assert below.scores[0].item() == pytest.approx(fused - 1)
+
+
+def test_the_pixel_convention_reaches_suppression(make_model):
+    head = make_model(legacy_plus_one=False).bbox_head.eval()
+    head.test_cfg["nms"]["legacy"] = True
+    with pytest.raises(ValueError, match="legacy_plus_one=True"):
+        head.predict_by_feat(*([m] for m in crafted_maps()), [META])
 
 
 def test_chunks_of_proposals_change_nothing(make_model, monkeypatch):

@@ -36,3 +36,13 @@ def official_triplet_tensors(num_stacks: int) -> dict[str, Tensor]:
     """Return the tensors with which the official networks were run."""
     shapes = official_triplet_shapes(num_stacks)
     return {name: golden_parameter(name, shape) for name, shape in shapes.items()}
+
+
+def official_cpn_shapes(name: str) -> dict[str, list[int]]:
+    """Return names and shapes of the official CPN with ``dla34``, ``hg52`` or ``hg104``."""
+    names = Path(__file__).parent / "data" / "cpn_official.json.gz"
+    shapes = json.loads(gzip.decompress(names.read_bytes()))
+    if name == "hg52":  # the first stack of the other
+        second = re.compile(r"(?!pre|bbox_head)\w+\.1\.|(inters_?|cnvs_)\.")
+        return {n: shape for n, shape in shapes["hg104"].items() if not second.match(n)}
+    return shapes[name]

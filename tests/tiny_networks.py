@@ -72,6 +72,19 @@ NETWORKS = {
             num_stacks=2,
         ),
     ),
+    "cpn": dict(
+        type="mmext.CPN",
+        backbone=dict(type="mmext.DLA", channels=(4, 4, 8, 8, 12, 16)),
+        neck=dict(type="mmext.DLAUp", in_channels=(8, 8, 12, 16)),
+        bbox_head=dict(
+            type="mmext.CPNHead",
+            num_classes=3,
+            in_channels=8,
+            feat_channels=16,
+            pool_channels=8,
+            roi_form="dla",
+        ),
+    ),
 }
 
 
@@ -88,7 +101,7 @@ def tiny_network(name: str) -> nn.Module:
     for weight in model.parameters():
         if weight.ndim == 4:
             nn.init.normal_(weight, std=1 / math.sqrt(weight[0].numel()))
-    if name != "triplet":
+    if name in ("fast", "full"):
         # Top-left and bottom-right quarter boxes of some strides, y and x of their two corners.
         for side, box in (("tl", (-2, -2, 0, 0)), ("br", (0, 0, 2, 2))):
             points = model.bbox_head.branches[side].pts_refine_out

@@ -17,11 +17,13 @@ from mmext.version import __version__
 from .centernet_triplet import convert_centernet_triplet
 from .centernetpp import convert_centernetpp
 from .convert_rules import Conversion
+from .cpn import convert_cpn
 from .safe_load import load_untrusted
 
 FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Conversion]] = {
     "centernet-triplet": convert_centernet_triplet,
     "centernetpp": convert_centernetpp,
+    "cpn": convert_cpn,
 }
 
 

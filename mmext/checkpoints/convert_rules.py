@@ -24,7 +24,10 @@ class Conversion(NamedTuple):
 
 
 def rename(
-    state_dict: Mapping[str, Tensor], rules: Sequence[Rule], unchanged: tuple[str, ...] = ()
+    state_dict: Mapping[str, Tensor],
+    rules: Sequence[Rule],
+    unchanged: tuple[str, ...] = (),
+    unused: Sequence[str] = (),
 ) -> Conversion:
     """Rename tensors, each by the first rule whose pattern fits its whole name.
 
@@ -33,6 +36,8 @@ def rename(
         rules (Sequence[Rule]): Pairs of a regular expression and a replacement, as for
             :func:`re.sub`. Every rule must fit at least one name.
         unchanged (tuple[str, ...]): Names that begin with one of these stay as they are.
+        unused (Sequence[str]): Regular expressions of whole names that are left out, if they are
+            there: tensors that the source's model never runs.
 
     Returns:
         Conversion: The renamed tensors, and the names and rules left over.
@@ -43,7 +48,7 @@ def rename(
     renamed = {name: t for name, t in state_dict.items() if name.startswith(unchanged)}
     unknown, used = [], set()
     for name, tensor in state_dict.items():
-        if name.startswith(unchanged):
+        if name.startswith(unchanged) or any(re.fullmatch(pattern, name) for pattern in unused):
             continue
         for pattern, replacement in rules:
             match = re.fullmatch(pattern, name)

@@ -1,6 +1,6 @@
 """2-D detectors; importing this package registers them."""
 
-from . import centernet
+from . import centernet, cpn
 from .coco_check import check_coco_dataset
 from .coco_subset_metric import CocoSubsetMetric
 from .efficientnet_lite import EfficientNetLite
@@ -12,4 +12,5 @@ __all__ = [
     "FalseDiscoveryMetric",
     "centernet",
     "check_coco_dataset",
+    "cpn",
 ]

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from mmext.registry import MODELS
 
+from ..keypoints.instances import usable_instances
 from .guided_branch import GuidedBranch
 from .keypoint_lookup import move_to_keypoints
 from .keypoint_maps import KEYPOINTS, KeypointMaps
 from .keypoint_targets import keypoint_targets
 from .quarter_box_head import QuarterBoxHead
 from .quarter_boxes import clamp_boxes, flatten_levels
-from .targets import usable_instances
 
 Outputs = tuple[list[Tensor], ...]
 

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from mmext.registry import MODELS, TASK_UTILS
 
+from ..keypoints.instances import usable_instances
 from .grouping import group_quarters
 from .keypoint_lookup import best_of_four
 from .quarter_boxes import clamp_boxes, flatten_levels, points_to_boxes, split_boxes
 from .quarter_branch import QuarterBranch, conv_tower
 from .suppression import best_after_nms
-from .targets import QuarterTargets, quarter_targets, semantic_weights, usable_instances
+from .targets import QuarterTargets, quarter_targets, semantic_weights
 
 
 class QuarterBoxHead(BaseDenseHead):

@@ -3,17 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..keypoints.corner_decode import pair_corners
 from ..keypoints.peaks import find_peaks
-from ..keypoints.soft_nms import SoftNMSResult, legacy_soft_nms, soft_nms
-
-# A box may reach this far over the edge of the scaled image, in its pixels.
-_OVERHANG = 5
+from ..keypoints.soft_nms import suppress
+from ..keypoints.views import View
 
 
 class TripletCandidates(NamedTuple):
@@ -99,16 +96,12 @@ def to_image(
 ) -> TripletCandidates:
     """Take the candidates of one image from cells to pixels.
 
-    The steps are the official ones: cells to pixels of the padded input, back over a flip, less
-    the border of the padding; pairs that reach more than 5 px over the edge lose their score;
-    what is left is clipped; at last the scale is undone.
+    Pairs that reach more than 5 px over the edge lose their score.
 
     Args:
         candidates (TripletCandidates): Of one image, in cells.
         map_shape (Sequence[int]): Height and width of the maps.
-        meta (dict): ``batch_input_shape`` (of the network's input), ``img_shape`` (of this image
-            with its border), if there are any ``border`` (top, bottom, left and right edge of the
-            image in it) and ``flip``, and for ``rescale`` ``scale_factor`` (w, h).
+        meta (dict): See :meth:`mmext.detection.keypoints.views.View.of`.
         rescale (bool): Whether to go back to the original image.
 
     Returns:
@@ -117,36 +110,13 @@ def to_image(
     Raises:
         ValueError: The image was flipped in another way than horizontally.
     """
-    new = candidates.boxes.new_tensor
-    pixels = new(
-        [
-            meta["batch_input_shape"][1] / map_shape[1],
-            meta["batch_input_shape"][0] / map_shape[0],
-        ]
+    view = View.of(meta, map_shape, candidates.boxes, rescale=rescale)
+    boxes, outside = view.boxes(candidates.boxes)
+    return candidates._replace(
+        boxes=boxes,
+        scores=candidates.scores.masked_fill(outside, -1),
+        centers=view.points(candidates.centers),
     )
-    boxes, centers = candidates.boxes * pixels.repeat(2), candidates.centers * pixels
-    height, width = meta["img_shape"][:2]
-    if meta.get("flip", False):
-        if meta.get("flip_direction", "horizontal") != "horizontal":
-            raise ValueError(
-                f"CenterNetTriplet undoes horizontal flips only, got {meta['flip_direction']!r}: "
-                "leave other directions out of RandomFlip in the test pipeline."
-            )
-        x1, y1, x2, y2 = boxes.unbind(-1)
-        boxes = torch.stack((width - x2, y1, width - x1, y2), -1)
-        centers = torch.stack((width - centers[:, 0], centers[:, 1]), -1)
-    top, bottom, left, right = (float(v) for v in meta.get("border", (0, height, 0, width)))
-    boxes, centers = boxes - new([left, top] * 2), centers - new([left, top])
-
-    size = new([right - left, bottom - top])
-    outside = (boxes[:, :2] < -_OVERHANG) | (boxes[:, 2:] > size + _OVERHANG)
-    scores = candidates.scores.masked_fill(outside.any(-1), -1)
-    boxes = boxes.clamp(min=0).minimum(size.repeat(2))
-    centers = centers.clamp(min=0).minimum(size)
-    if rescale:
-        scale = new([*meta["scale_factor"]][:2])
-        boxes, centers = boxes / scale.repeat(2), centers / scale
-    return candidates._replace(boxes=boxes, scores=scores, centers=centers)
 
 
 def check_centers(
@@ -202,8 +172,7 @@ def detect_triplets(
             official multi-scale test has those of scale 1.
         center_check (dict | None): Arguments of :func:`check_centers`; None leaves the check out,
             and pairs keep the mean score of their corners.
-        nms (dict): Arguments of :func:`mmext.detection.keypoints.soft_nms.soft_nms`, and
-            ``legacy``, which takes its faulty official form (off by default).
+        nms (dict): Arguments of :func:`mmext.detection.keypoints.soft_nms.suppress`.
         max_per_img (int): Detections kept.
 
     Returns:
@@ -223,30 +192,5 @@ def detect_triplets(
     boxes, scores, labels, corner_scores = (
         part[keep][order] for part in (pooled.boxes, scores, pooled.labels, pooled.corner_scores)
     )
-    settings = dict(nms)
-    if settings.pop("legacy", False):
-        kept = _legacy_by_class(boxes, scores, labels, corner_scores, max_per_img, settings)
-    else:
-        kept = soft_nms(
-            boxes, scores, labels, corner_scores=corner_scores, max_num=max_per_img, **settings
-        )
+    kept = suppress(boxes, scores, labels, corner_scores, max_num=max_per_img, **nms)
     return InstanceData(bboxes=kept.boxes, scores=kept.scores, labels=kept.labels)
-
-
-def _legacy_by_class(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor,
-    corner_scores: Tensor,
-    max_num: int,
-    settings: Mapping[str, Any],
-) -> SoftNMSResult:
-    """Run the official soft-NMS on each class, and keep the best rows, stale ones too."""
-    rows = torch.cat((boxes, scores[:, None], corner_scores), 1).float().cpu().numpy()
-    classes = labels.cpu().numpy()
-    present = np.unique(classes)
-    done = [legacy_soft_nms(rows[classes == c], **settings)[0] for c in present]
-    left = torch.from_numpy(np.concatenate([*done, rows[:0]])).to(boxes)
-    left_labels = torch.from_numpy(np.repeat(present, [len(d) for d in done])).to(labels)
-    order = left[:, 4].argsort(descending=True, stable=True)[:max_num]
-    return SoftNMSResult(left[order, :4], left[order, 4], left_labels[order])

@@ -3,58 +3,32 @@
 from collections.abc import Sequence
 
 import torch
-from mmcv.cnn import ConvModule
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.models.utils import multi_apply
-from mmdet.structures import SampleList
-from mmdet.utils import (
-    ConfigType,
-    InstanceList,
-    OptConfigType,
-    OptInstanceList,
-    OptMultiConfig,
-    reduce_mean,
-)
-from torch import Tensor, nn
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, OptMultiConfig
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmext.registry import MODELS
 
+from ..keypoints.corner_head import CornerHead, Losses
 from ..keypoints.pooling import CascadeCornerPool, CenterPool
-from ..keypoints.targets import (
-    KeypointTargets,
-    RadiusForm,
-    gaussian_radius,
-    keypoint_targets,
-)
-from .targets import usable_instances
+from ..keypoints.targets import KeypointTargets, RadiusForm
 from .triplet_decode import TripletCandidates, decode_triplets, detect_triplets, to_image
-from .triplet_losses import COUNT_EPS
 
-Outputs = tuple[list[Tensor], ...]
 KEYPOINTS = ("tl", "br", "ct")
-# A heat of .1 from the start. The official code rounds log(.1 / .9).
-_HEAT_BIAS = -2.19
-# Probabilities are kept this far from 0 and 1 before their logarithm is taken.
-_CLAMP = 1e-4
-
-
-def predictor(in_channels: int, feat_channels: int, out_channels: int) -> nn.Sequential:
-    """Build the two convolutions, without norm, in front of each output."""
-    return nn.Sequential(
-        ConvModule(in_channels, feat_channels, 3, padding=1),
-        nn.Conv2d(feat_channels, out_channels, 1),
-    )
 
 
 @MODELS.register_module()
-class CenterNetTripletHead(BaseDenseHead):
+class CenterNetTripletHead(CornerHead):
     """Head of CenterNet: corners paired by embeddings, kept if a centre lies in their middle.
 
     CenterNet: Keypoint Triplets for Object Detection (Duan et al., arXiv 1904.08189). For each
     stack of an hourglass there are three branches: cascade corner pooling for top-left and
     bottom-right corners, center pooling for centres. All predict a heat map per class and offsets,
     corners also an embedding of one channel. The last stack is decoded, all are trained.
+
+    :meth:`forward` gives eight lists over stacks: heat map logits (B, C, H, W) of top-left corners,
+    bottom-right corners and centres, embeddings (B, 1, H, W) of the top-left and the bottom-right
+    corners, and x, y offsets (B, 2, H, W) from the cell, in cells, of the three.
 
     The head takes any feature map: a stack may be the finest map of a neck, of any stride. Maps and
     images meet in ``batch_input_shape``, so nothing has to be said about strides.
@@ -102,81 +76,32 @@ class CenterNetTripletHead(BaseDenseHead):
         test_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.num_classes = num_classes
-        self.num_stacks = num_stacks
-        self.radius_form = radius_form
-        self.center_sigma_divisor = center_sigma_divisor
-        self.loss_heatmap = MODELS.build(loss_heatmap)
-        self.loss_embedding = MODELS.build(loss_embedding)
-        self.loss_offset = MODELS.build(loss_offset)
-        self.train_cfg = train_cfg
-        self.test_cfg = test_cfg
-
-        pool = dict(feat_channels=pool_channels, norm_cfg=norm_cfg)
-        self.pools, self.heats, self.tags, self.offsets = (nn.ModuleList() for _ in range(4))
-        for _ in range(num_stacks):
-            self.pools.append(
-                nn.ModuleDict(
-                    dict(
-                        tl=CascadeCornerPool(in_channels, ("top", "left"), **pool),
-                        br=CascadeCornerPool(in_channels, ("bottom", "right"), **pool),
-                        ct=CenterPool(in_channels, **pool),
-                    )
-                )
-            )
-            for predictors, points, channels in (
-                (self.heats, KEYPOINTS, num_classes),
-                (self.tags, KEYPOINTS[:2], 1),
-                (self.offsets, KEYPOINTS, 2),
-            ):
-                predictors.append(
-                    nn.ModuleDict(
-                        {p: predictor(in_channels, feat_channels, channels) for p in points}
-                    )
-                )
-
-    def init_weights(self) -> None:
-        """Initialise as the official code does: torch's default, heats at a probability of .1."""
-        super().init_weights()
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                module.reset_parameters()
-        for stack in self.heats:
-            for heat in stack.values():
-                nn.init.constant_(heat[-1].bias, _HEAT_BIAS)
-
-    def forward(self, feats: Sequence[Tensor]) -> Outputs:
-        """Predict from all stacks.
-
-        Args:
-            feats (Sequence[Tensor]): One (B, in_channels, H, W) map per stack.
-
-        Returns:
-            tuple[list[Tensor], ...]: Eight lists over stacks: heat map logits (B, C, H, W) of
-            top-left corners, bottom-right corners and centres, embeddings (B, 1, H, W) of the
-            top-left and the bottom-right corners, and x, y offsets (B, 2, H, W) from the cell, in
-            cells, of the three.
-
-        Raises:
-            ValueError: The number of maps is not ``num_stacks``.
-        """
-        if len(feats) != self.num_stacks:
-            raise ValueError(
-                f"CenterNetTripletHead got {len(feats)} feature maps but has num_stacks="
-                f"{self.num_stacks}: set model.bbox_head.num_stacks to the stacks of the "
-                "hourglass, or let the neck give one map."
-            )
-        return multi_apply(self.forward_stack, feats, range(self.num_stacks))
-
-    def forward_stack(self, x: Tensor, stack: int) -> tuple[Tensor, ...]:
-        """Predict from one stack, see :meth:`forward`."""
-        feats = {point: pool(x) for point, pool in self.pools[stack].items()}
-        return tuple(
-            predictors[stack][point](feats[point])
-            for predictors in (self.heats, self.tags, self.offsets)
-            for point in predictors[stack]
+        super().__init__(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            feat_channels=feat_channels,
+            num_stacks=num_stacks,
+            outputs=dict(
+                heats=(KEYPOINTS, num_classes), tags=(KEYPOINTS[:2], 1), offsets=(KEYPOINTS, 2)
+            ),
+            radius_form=radius_form,
+            loss_heatmap=loss_heatmap,
+            loss_offset=loss_offset,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            init_cfg=init_cfg,
         )
+        self.center_sigma_divisor = center_sigma_divisor
+        self.loss_embedding = MODELS.build(loss_embedding)
+        pool = dict(feat_channels=pool_channels, norm_cfg=norm_cfg)
+        for _ in range(num_stacks):
+            self.add_stack(
+                dict(
+                    tl=CascadeCornerPool(in_channels, ("top", "left"), **pool),
+                    br=CascadeCornerPool(in_channels, ("bottom", "right"), **pool),
+                    ct=CenterPool(in_channels, **pool),
+                )
+            )
 
     def targets(
         self,
@@ -197,33 +122,13 @@ class CenterNetTripletHead(BaseDenseHead):
             tuple[KeypointTargets, KeypointTargets, KeypointTargets]: The objects stand in the same
             order in all three.
         """
-        boxes, labels, images = [], [], []
-        for index, (gt, meta) in enumerate(zip(batch_gt_instances, batch_img_metas, strict=True)):
-            limits = gt.bboxes.new_tensor([*meta["img_shape"][1::-1]] * 2)
-            clipped = gt.bboxes.clamp(min=0).minimum(limits)
-            gt = usable_instances(gt.new(bboxes=clipped, labels=gt.labels), self.num_classes)
-            boxes.append(gt.bboxes)
-            labels.append(gt.labels)
-            images.append(torch.full_like(gt.labels, index))
-        input_height, input_width = batch_img_metas[0]["batch_input_shape"]
-        height, width = map_shape
-        # In double precision, as sizes are rounded up and radii down.
-        cells = torch.cat(boxes).double()
-        cells = cells * cells.new_tensor([width / input_width, height / input_height] * 2)
-        radii = gaussian_radius((cells[:, 2:] - cells[:, :2]).ceil(), form=self.radius_form)
-        common = (
-            radii,
-            torch.cat(labels),
-            torch.cat(images),
-            (len(boxes), self.num_classes, height, width),
-        )
+        objects = self.objects(batch_gt_instances, batch_img_metas, map_shape)
+        top_left, bottom_right = objects.boxes[:, :2], objects.boxes[:, 2:]
         return (
-            keypoint_targets(cells[:, :2], *common),
-            keypoint_targets(cells[:, 2:], *common),
-            keypoint_targets(
-                (cells[:, :2] + cells[:, 2:]) / 2,
-                *common,
-                sigma_divisor=self.center_sigma_divisor,
+            objects.keypoints(top_left),
+            objects.keypoints(bottom_right),
+            objects.keypoints(
+                (top_left + bottom_right) / 2, sigma_divisor=self.center_sigma_divisor
             ),
         )
 
@@ -240,13 +145,12 @@ class CenterNetTripletHead(BaseDenseHead):
         batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
-    ) -> dict[str, list[Tensor]]:
+    ) -> Losses:
         """Losses from the outputs of :meth:`forward`.
 
-        Heat maps are divided by their number of peaks and offsets by the number of objects, both
-        averaged over the processes (the official code counts in each process). Embeddings are
-        summed over the images of a process, as in the official code, so their weight against the
-        others grows with the images per process (6 in the official training).
+        Heat maps and offsets as in :meth:`keypoint_losses`. Embeddings are summed over the images
+        of a process, as in the official code, so their weight against the others grows with the
+        images per process (6 in the official training).
 
         Args:
             tl_heats (list[Tensor]): See :meth:`forward`.
@@ -267,35 +171,15 @@ class CenterNetTripletHead(BaseDenseHead):
             per stack, each divided by the number of stacks.
         """
         targets = self.targets(batch_gt_instances, batch_img_metas, tl_heats[0].shape[-2:])
-        counts = [t.heat.eq(1).sum() for t in targets]
-        counts.append(counts[0].new_tensor(len(targets[0].images)))
-        *peaks, objects = reduce_mean(torch.stack(counts).float()).unbind()
-        losses: dict[str, list[Tensor]] = {
-            f"loss_{name}": [] for name in ("heatmap", "pull", "push", "offset")
-        }
-        for stack in range(self.num_stacks):
-            heats = (tl_heats[stack], br_heats[stack], ct_heats[stack])
-            offsets = (tl_offsets[stack], br_offsets[stack], ct_offsets[stack])
-            values = (
-                sum(self._heat_loss(*args) for args in zip(heats, targets, peaks, strict=True)),
-                *self._embedding_losses(tl_tags[stack], br_tags[stack], targets),
-                sum(
-                    self.loss_offset(
-                        target.gather(offset).float(),
-                        target.offsets.float(),
-                        avg_factor=objects + COUNT_EPS,
-                    )
-                    for offset, target in zip(offsets, targets, strict=True)
-                ),
-            )
-            for name, value in zip(losses, values, strict=True):
-                losses[name].append(value / self.num_stacks)
+        losses = self.keypoint_losses(
+            (tl_heats, br_heats, ct_heats), (tl_offsets, br_offsets, ct_offsets), targets
+        )
+        embeddings = [
+            self._embedding_losses(*tags, targets) for tags in zip(tl_tags, br_tags, strict=True)
+        ]
+        for name, values in zip(("pull", "push"), zip(*embeddings, strict=True), strict=True):
+            losses[f"loss_{name}"] = [value / self.num_stacks for value in values]
         return losses
-
-    def _heat_loss(self, logits: Tensor, target: KeypointTargets, num_peaks: Tensor) -> Tensor:
-        """Focal loss of one heat map, divided by its peaks (by one if it has none)."""
-        prob = logits.float().sigmoid().clamp(_CLAMP, 1 - _CLAMP)
-        return self.loss_heatmap(prob, target.heat, avg_factor=num_peaks.clamp(min=1))
 
     def _embedding_losses(
         self, tl_tags: Tensor, br_tags: Tensor, targets: Sequence[KeypointTargets]
@@ -308,33 +192,6 @@ class CenterNetTripletHead(BaseDenseHead):
         ]
         places = torch.arange(max(sizes), device=tl_tags.device)
         return self.loss_embedding(*tags, places < places.new_tensor(sizes)[:, None])
-
-    def candidates(
-        self, x: Sequence[Tensor], batch_img_metas: list[dict], rescale: bool = True
-    ) -> list[TripletCandidates]:
-        """Corner pairs and centres of each image, before the centre check.
-
-        Args:
-            x (Sequence[Tensor]): As for :meth:`forward`; only the last stack is computed.
-            batch_img_metas (list[dict]): See :func:`to_image`.
-            rescale (bool): Whether to go back to the original image.
-
-        Returns:
-            list[TripletCandidates]: One per image, in pixels.
-        """
-        maps = self.forward_stack(x[-1], self.num_stacks - 1)
-        return self._decode(maps, batch_img_metas, self.test_cfg, rescale)
-
-    def predict(
-        self, x: Sequence[Tensor], batch_data_samples: SampleList, rescale: bool = False
-    ) -> InstanceList:
-        """Detect in one view of each image, see :meth:`predict_by_feat`.
-
-        Only the last stack is computed.
-        """
-        maps = self.forward_stack(x[-1], self.num_stacks - 1)
-        metas = [sample.metainfo for sample in batch_data_samples]
-        return self.predict_by_feat(*([m] for m in maps), batch_img_metas=metas, rescale=rescale)
 
     def predict_by_feat(
         self,
@@ -373,15 +230,24 @@ class CenterNetTripletHead(BaseDenseHead):
         """
         cfg = self.test_cfg if cfg is None else cfg
         maps = (tl_heats, br_heats, ct_heats, tl_tags, br_tags, tl_offsets, br_offsets, ct_offsets)
-        images = self._decode([m[-1] for m in maps], batch_img_metas, cfg, rescale)
+        images = self.decode([m[-1] for m in maps], batch_img_metas, cfg, rescale)
         settings = {key: cfg[key] for key in ("center_check", "nms", "max_per_img")}
         return [detect_triplets([image], **settings) for image in images]
 
-    @staticmethod
-    def _decode(
-        maps: Sequence[Tensor], metas: list[dict], cfg: ConfigType, rescale: bool
+    def decode(
+        self, maps: Sequence[Tensor], batch_img_metas: list[dict], cfg: ConfigType, rescale: bool
     ) -> list[TripletCandidates]:
-        """Decode the maps of a batch and take each image's candidates to its pixels."""
+        """Corner pairs and centres of each image, before the centre check.
+
+        Args:
+            maps (Sequence[Tensor]): Eight maps of one stack, see :meth:`forward`.
+            batch_img_metas (list[dict]): See :func:`to_image`.
+            cfg (dict): ``test_cfg``.
+            rescale (bool): Whether to go back to the original image.
+
+        Returns:
+            list[TripletCandidates]: One per image, in pixels.
+        """
         settings = ("num_peaks", "kernel", "max_tag_distance", "num_pairs")
         batch = decode_triplets(*maps, **{key: cfg[key] for key in settings})
         return [
@@ -391,5 +257,5 @@ class CenterNetTripletHead(BaseDenseHead):
                 meta,
                 rescale=rescale,
             )
-            for i, meta in enumerate(metas)
+            for i, meta in enumerate(batch_img_metas)
         ]

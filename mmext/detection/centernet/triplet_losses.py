@@ -6,8 +6,7 @@ from torch.nn import functional as F
 
 from mmext.registry import MODELS
 
-# What the official code adds to every divisor that counts objects.
-COUNT_EPS = 1e-4
+from ..keypoints.predictor import COUNT_EPS
 
 
 def pull_push_loss(tl_tags: Tensor, br_tags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,28 @@ class CornerPairs(NamedTuple):
     labels: Tensor
 
 
+def match_corners(
+    top_left: Peaks, bottom_right: Peaks, tl_points: Tensor, br_points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Tell which top-left and bottom-right corners can be those of one box.
+
+    They have one class, and the box no negative width or height (CornerNet's rule; one of zero is
+    allowed).
+
+    Args:
+        top_left (Peaks): K top-left corners per image.
+        bottom_right (Peaks): L bottom-right corners per image.
+        tl_points (Tensor): (B, K, 2) x, y of the top-left corners.
+        br_points (Tensor): (B, L, 2) x, y of the bottom-right corners.
+
+    Returns:
+        tuple[Tensor, Tensor]: (B, K, L) whether they can, and the mean of their scores.
+    """
+    valid = top_left.labels[:, :, None] == bottom_right.labels[:, None]
+    valid &= (br_points[:, None] >= tl_points[:, :, None]).all(-1)
+    return valid, (top_left.scores[:, :, None] + bottom_right.scores[:, None]) / 2
+
+
 def pair_corners(
     top_left: Peaks,
     bottom_right: Peaks,
@@ -36,8 +58,8 @@ def pair_corners(
 ) -> CornerPairs:
     """Pair all top-left with all bottom-right corners and keep the best pairs.
 
-    A pair has one class, no negative width or height (CornerNet's rule; one of zero is allowed),
-    and, where corners have embeddings, embeddings that are close.
+    A pair is what :func:`match_corners` says and, where corners have embeddings, has embeddings
+    that are close.
 
     Args:
         top_left (Peaks): K top-left corners per image.
@@ -51,12 +73,10 @@ def pair_corners(
     Returns:
         CornerPairs: P pairs per image. What is no pair stands last, with a score of -1.
     """
-    tl_scores, br_scores = top_left.scores[:, :, None], bottom_right.scores[:, None]
-    invalid = top_left.labels[:, :, None] != bottom_right.labels[:, None]
-    invalid |= (br_points[:, None] < tl_points[:, :, None]).any(-1)
+    valid, scores = match_corners(top_left, bottom_right, tl_points, br_points)
     if tag_distance is not None:
-        invalid |= tag_distance > max_tag_distance
-    scores = ((tl_scores + br_scores) / 2).masked_fill(invalid, -1).flatten(1)
+        valid &= tag_distance <= max_tag_distance
+    scores = scores.masked_fill(~valid, -1).flatten(1)
 
     best, index = scores.topk(min(num_pairs, scores.size(1)))
     tl = index.div(bottom_right.scores.size(1), rounding_mode="floor")

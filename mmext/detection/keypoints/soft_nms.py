@@ -4,7 +4,7 @@ mmcv's ``soft_nms`` has no merging. Both forms here are sequential in what they 
 is, and vectorised in what each kept box does to the others.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,20 +27,23 @@ class SoftNMSResult(NamedTuple):
     labels: Tensor
 
 
-def plus_one_iou(box: Tensor, boxes: Tensor) -> Tensor:
-    """IoU of one box with others, where a box is ``x2 - x1 + 1`` wide.
+def box_iou(box: Tensor, boxes: Tensor, *, plus_one: bool = True) -> Tensor:
+    """IoU of boxes with others, in the old pixel convention or today's.
 
     Args:
-        box (Tensor): (4,) x1, y1, x2, y2.
-        boxes (Tensor): (N, 4).
+        box (Tensor): (..., 4) x1, y1, x2, y2, of a shape that broadcasts with the others'.
+        boxes (Tensor): (..., 4) the others.
+        plus_one (bool): Whether a box is ``x2 - x1 + 1`` wide, or ``x2 - x1``.
 
     Returns:
-        Tensor: (N,).
+        Tensor: (...,) IoU, 0 where both boxes are empty.
     """
-    overlap = (torch.min(box[2:], boxes[:, 2:]) - torch.max(box[:2], boxes[:, :2]) + 1).clamp(min=0)
-    overlap = overlap.prod(-1)
-    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(-1)
-    return overlap / ((box[2:] - box[:2] + 1).prod() + areas - overlap)
+    more = int(plus_one)
+    sides = torch.min(box[..., 2:], boxes[..., 2:]) - torch.max(box[..., :2], boxes[..., :2]) + more
+    overlap = sides.clamp(min=0).prod(-1)
+    areas = [(b[..., 2:] - b[..., :2] + more).prod(-1) for b in (box, boxes)]
+    union = areas[0] + areas[1] - overlap
+    return torch.where(overlap > 0, overlap / union, 0)
 
 
 def decay_of(iou: Tensor, method: Method, sigma: float, iou_threshold: float) -> Tensor:
@@ -75,12 +78,13 @@ def soft_nms(
     min_score: float = 1e-3,
     corner_scores: Tensor | None = None,
     merge_exponent: float | None = None,
+    plus_one: bool = True,
 ) -> SoftNMSResult:
     """Lower the scores of boxes that overlap better ones of their class, and keep the best.
 
     Soft-NMS (arXiv 1704.04503) as the official code of CornerNet and its descendants has it:
-    overlaps in the ``+1`` convention, and a box leaves when a decay takes its score below
-    ``min_score``. A box whose score was that low from the start stays until then.
+    overlaps in the ``+1`` convention by default, and a box leaves when a decay takes its score
+    below ``min_score``. A box whose score was that low from the start stays until then.
 
     With ``merge_exponent`` each corner of a kept box becomes a mean over the boxes that overlap it,
     itself with weight 1 and others with ``(1 - decay) ** merge_exponent``, each times the score of
@@ -99,6 +103,7 @@ def soft_nms(
         min_score (float): What a decay takes below this is dropped.
         corner_scores (Tensor | None): (N, 2) scores of the two corners, for merging.
         merge_exponent (float | None): Turns merging on; the official multi-scale test has 10.
+        plus_one (bool): Whether a box is ``x2 - x1 + 1`` wide when overlaps are computed.
 
     Returns:
         SoftNMSResult: At most ``max_num`` boxes.
@@ -115,7 +120,7 @@ def soft_nms(
         kept_scores.append(score)
         current[best] = gone
 
-        iou = plus_one_iou(box, boxes)
+        iou = box_iou(box, boxes, plus_one=plus_one)
         met = (iou > 0) & (labels == labels[best]) & (current > gone)
         decay = decay_of(iou, method, sigma, iou_threshold)
         if merge_exponent is not None:
@@ -199,7 +204,7 @@ def _legacy_step(
     filled with the staying rows of the end, last first, and a row is looked at either in its own
     place or in a hole.
     """
-    iou = plus_one_iou(kept[:4], rest[:, :4])
+    iou = box_iou(kept[:4], rest[:, :4])
     decay = decay_of(iou, method, sigma, iou_threshold)
     met = iou > 0
     scores = torch.where(met, rest[:, 4] * decay, rest[:, 4])
@@ -230,3 +235,59 @@ def _legacy_step(
         rest[left, :4] = before[last_seen, :4]
         rest[left, 4] = scores[last_seen]
     return left
+
+
+def suppress(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    corner_scores: Tensor,
+    *,
+    max_num: int,
+    legacy: bool = False,
+    plus_one: bool = True,
+    **settings: Any,
+) -> SoftNMSResult:
+    """Run soft-NMS on the detections of an image, in its sound form or in the official one.
+
+    Args:
+        boxes (Tensor): (N, 4) x1, y1, x2, y2 in pixels.
+        scores (Tensor): (N,).
+        labels (Tensor): (N,) classes.
+        corner_scores (Tensor): (N, 2) scores of the two corners.
+        max_num (int): Boxes kept.
+        legacy (bool): Whether to run :func:`legacy_soft_nms` on each class, stale rows and
+            misplaced corner scores included; then the order of the boxes matters.
+        plus_one (bool): Whether a box is ``x2 - x1 + 1`` wide, which it always is in the official
+            form.
+        **settings (Any): Further arguments of :func:`soft_nms` or :func:`legacy_soft_nms`.
+
+    Returns:
+        SoftNMSResult: At most ``max_num`` boxes.
+
+    Raises:
+        ValueError: ``legacy`` without ``plus_one``.
+    """
+    if not legacy:
+        return soft_nms(
+            boxes,
+            scores,
+            labels,
+            corner_scores=corner_scores,
+            max_num=max_num,
+            plus_one=plus_one,
+            **settings,
+        )
+    if not plus_one:
+        raise ValueError(
+            "test_cfg.nms.legacy=True is the official soft-NMS, whose boxes are x2 - x1 + 1 wide: "
+            "set legacy=False, or bbox_head.legacy_plus_one=True."
+        )
+    rows = torch.cat((boxes, scores[:, None], corner_scores), 1).float().cpu().numpy()
+    classes = labels.cpu().numpy()
+    present = np.unique(classes)
+    done = [legacy_soft_nms(rows[classes == c], **settings)[0] for c in present]
+    left = torch.from_numpy(np.concatenate([*done, rows[:0]])).to(boxes)
+    left_labels = torch.from_numpy(np.repeat(present, [len(d) for d in done])).to(labels)
+    order = left[:, 4].argsort(descending=True, stable=True)[:max_num]
+    return SoftNMSResult(left[order, :4], left[order, 4], left_labels[order])

@@ -1,9 +1,13 @@
 """Heat maps, offsets and cells that key points should be predicted as."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
+from mmdet.utils import InstanceList
 from torch import Tensor
+
+from .instances import usable_instances
 
 RadiusForm = Literal["legacy", "correct"]
 
@@ -158,3 +162,78 @@ def keypoint_targets(
         sigma_divisor=sigma_divisor,
     )
     return KeypointTargets(heat.view(shape), images, cells, points - cells)
+
+
+class CellObjects(NamedTuple):
+    """The N objects of a batch, in cells of its maps.
+
+    Attributes:
+        boxes (Tensor): (N, 4) float64 x1, y1, x2, y2.
+        labels (Tensor): (N,) classes.
+        images (Tensor): (N,) image of each object.
+        radii (Tensor): (N,) radii of the bumps, see :func:`gaussian_radius`.
+        shape (tuple[int, int, int, int]): Batch, classes, height and width of the maps.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    images: Tensor
+    radii: Tensor
+    shape: tuple[int, int, int, int]
+
+    def keypoints(self, points: Tensor, *, sigma_divisor: float = 6.0) -> KeypointTargets:
+        """Targets of one kind of key point.
+
+        Args:
+            points (Tensor): (N, 2) the point of each object, in cells.
+            sigma_divisor (float): See :func:`gaussian_heat`.
+
+        Returns:
+            KeypointTargets: See :func:`keypoint_targets`.
+        """
+        return keypoint_targets(
+            points, self.radii, self.labels, self.images, self.shape, sigma_divisor=sigma_divisor
+        )
+
+
+def objects_in_cells(
+    batch_gt_instances: InstanceList,
+    batch_img_metas: Sequence[dict],
+    map_shape: Sequence[int],
+    *,
+    num_classes: int,
+    radius_form: RadiusForm,
+) -> CellObjects:
+    """Bring the objects of a batch to the cells of its maps.
+
+    Boxes are clipped to the image; those without extent then are left out.
+
+    Args:
+        batch_gt_instances (list[InstanceData]): ``bboxes`` and ``labels`` of each image.
+        batch_img_metas (list[dict]): ``batch_input_shape`` and ``img_shape`` of each image.
+        map_shape (Sequence[int]): Height and width of the maps.
+        num_classes (int): Number of classes.
+        radius_form (str): See :func:`gaussian_radius`.
+
+    Returns:
+        CellObjects: The objects of the first image, then those of the second, and so on.
+
+    Raises:
+        ValueError: A label is no class of the head.
+    """
+    boxes, labels, images = [], [], []
+    for index, (gt, meta) in enumerate(zip(batch_gt_instances, batch_img_metas, strict=True)):
+        limits = gt.bboxes.new_tensor([*meta["img_shape"][1::-1]] * 2)
+        clipped = gt.bboxes.clamp(min=0).minimum(limits)
+        gt = usable_instances(gt.new(bboxes=clipped, labels=gt.labels), num_classes)
+        boxes.append(gt.bboxes)
+        labels.append(gt.labels)
+        images.append(torch.full_like(gt.labels, index))
+    input_height, input_width = batch_img_metas[0]["batch_input_shape"]
+    height, width = map_shape
+    # In double precision, as sizes are rounded up and radii down.
+    cells = torch.cat(boxes).double()
+    cells = cells * cells.new_tensor([width / input_width, height / input_height] * 2)
+    radii = gaussian_radius((cells[:, 2:] - cells[:, :2]).ceil(), form=radius_form)
+    shape = (len(boxes), num_classes, height, width)
+    return CellObjects(cells, torch.cat(labels), torch.cat(images), radii, shape)

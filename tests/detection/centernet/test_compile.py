@@ -34,7 +34,7 @@ def compiled_outputs(model: nn.Module, image: Tensor, backend: str) -> list[Tens
     return torch.compile(raw_outputs, fullgraph=True, backend=backend)(model, image)
 
 
-@pytest.mark.parametrize("name", ["fast", "triplet"])
+@pytest.mark.parametrize("name", ["fast", "triplet", "cpn"])
 def test_values_are_those_of_eager(name):
     model = tiny_network(name)
     image = torch.randn(1, 3, 64, 96)

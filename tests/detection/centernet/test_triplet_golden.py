@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from golden_parameters import official_triplet_tensors
-from mmdet.models.losses import SmoothL1Loss
+from mmdet.models.losses import GaussianFocalLoss, SmoothL1Loss
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmext.checkpoints.centernet_triplet import convert_centernet_triplet
-from mmext.detection.centernet import CenterNetTripletHead, PullPushLoss
+from mmext.detection.centernet import PullPushLoss
 from mmext.detection.centernet.triplet_decode import decode_triplets
-from mmext.detection.keypoints.targets import KeypointTargets
+from mmext.detection.keypoints.predictor import heat_loss
 from mmext.registry import MODELS
 
 ROOT = Path(__file__).parents[3]
@@ -64,12 +64,13 @@ def test_embedding_losses(golden):
 
 @pytest.mark.parametrize(("name", "factor"), [("focal", 1.0), ("focal_nopos", 0.9)])
 def test_heat_loss(golden, name, factor):
-    init_default_scope("mmdet")
-    head = CenterNetTripletHead(num_classes=3, in_channels=4, feat_channels=4, pool_channels=4)
     heat = golden["loss_gt"] * factor
-    nothing = torch.zeros(0, 2)
-    target = KeypointTargets(heat, nothing, nothing, nothing)
-    loss = head._heat_loss(golden["loss_pred"].logit(), target, heat.eq(1).sum())
+    loss = heat_loss(
+        GaussianFocalLoss(alpha=2.0, gamma=4.0),
+        golden["loss_pred"].logit(),
+        heat,
+        heat.eq(1).sum(),
+    )
     torch.testing.assert_close(loss, golden[f"loss_{name}"], rtol=1e-5, atol=0)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from golden_parameters import golden_parameter
 
-from mmext.checkpoints.centernet_triplet import pool_rules
 from mmext.checkpoints.convert_rules import rename
+from mmext.checkpoints.keypoint_rules import pool_rules
 from mmext.detection.keypoints import CascadeCornerPool, CenterPool
 from mmext.ops import corner_pool
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmext.detection.keypoints.soft_nms import legacy_soft_nms, soft_nms
+from mmext.detection.keypoints.soft_nms import box_iou, legacy_soft_nms, soft_nms
 
 CASES = {
     "gauss": {},
@@ -116,6 +116,21 @@ def test_merged_corner_by_hand():
     y2 = (9 * 0.6 + 14 * weight[1]) / (0.6 + weight[1])
     torch.testing.assert_close(result.boxes[0], torch.tensor([0, y1, 9, y2]).float())
     torch.testing.assert_close(result.scores, torch.tensor([0.7, 0.3 * decay]).float())
+
+
+@pytest.mark.parametrize(("plus_one", "iou"), [(True, 1 / 3), (False, 4 / 14)])
+def test_the_two_pixel_conventions(plus_one, iou):
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 5, 9, 14]])
+    torch.testing.assert_close(box_iou(boxes[0], boxes[1:], plus_one=plus_one), torch.tensor([iou]))
+    scores = torch.tensor([0.9, 0.8])
+    result = soft_nms(boxes, scores, torch.zeros(2), plus_one=plus_one)
+    torch.testing.assert_close(result.scores[1], 0.8 * torch.exp(torch.tensor(-2 * iou**2)))
+
+
+def test_boxes_without_area_have_no_overlap():
+    point = torch.tensor([3.0, 3, 3, 3])
+    assert box_iou(point, point[None], plus_one=False).tolist() == [0]
+    assert box_iou(point, point[None]).tolist() == [1]
 
 
 def test_classes_do_not_meet_and_max_num_is_the_best():

@@ -14,6 +14,12 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
+RESTORATION_BENCHMARKS = [
+    "mmext.leaderboards.dnd",
+    "mmext.leaderboards.realblur",
+    "mmext.leaderboards.sidd",
+]
+
 MODELS = Registry(
     "model",
     parent=MMENGINE_MODELS,
@@ -37,7 +43,7 @@ DATASETS = Registry(
     "dataset",
     parent=MMENGINE_DATASETS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.restoration"],
+    locations=["mmext.detection", "mmext.restoration", *RESTORATION_BENCHMARKS],
 )
 TRANSFORMS = Registry(
     "transform",
@@ -49,7 +55,7 @@ METRICS = Registry(
     "metric",
     parent=MMENGINE_METRICS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.restoration"],
+    locations=["mmext.detection", "mmext.restoration", *RESTORATION_BENCHMARKS],
 )
 VISUALIZERS = Registry(
     "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmext", locations=["mmext.restoration"]

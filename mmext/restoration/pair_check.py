@@ -41,15 +41,14 @@ def check_image_dataset(*, cfg: Config, dataset_cfg: dict, dataset_class: type, 
     crop = _crop_size(dataset_cfg.get("pipeline"))
     step = max(1, len(entries) // MAX_OPENED_PAIRS)
     for entry in entries[::step]:
-        sizes = {name: _size(name, backend) for name, backend in _files(entry)}
-        if len(set(sizes.values())) > 1:
-            (one, size), (other, other_size) = list(sizes.items())[:2]
-            raise ConfigError(
-                f"{path}: {one} is {size[0]}x{size[1]} pixels, {other} "
-                f"{other_size[0]}x{other_size[1]}. Expected the same picture at the same size; "
-                "correct or remove the pair."
-            )
-        name, (width, height) = next(iter(sizes.items()))
+        sizes = [(_label(*file), _size(*file)) for file in _files(entry)]
+        (name, (width, height)), *others = sizes
+        for other, size in others:
+            if size != (width, height):
+                raise ConfigError(
+                    f"{path}: {name} is {width}x{height} pixels, {other} {size[0]}x{size[1]}. "
+                    "Expected the same picture at the same size; correct or remove the pair."
+                )
         if crop is not None and (height < crop[0] or width < crop[1]):
             raise ConfigError(
                 f"{path}: {name} is {width}x{height} pixels, smaller than the crop of "
@@ -119,8 +118,10 @@ def _size(name: str, backend: dict | None) -> tuple[int, int]:
             return image.size
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError(
-            f"{name} is no readable image ({os.path.getsize(name)} bytes)."
-            if backend is None
-            else f"{name} in {backend['db_path']} is no readable image."
-            " Copy or download it again, or remove it and its partner."
+            f"{_label(name, backend)} is no readable image. Copy or download it again, or remove "
+            "it and its partner."
         ) from error
+
+
+def _label(name: str, backend: dict | None) -> str:
+    return f"{name} in {backend['db_path']}" if backend else name

@@ -14,7 +14,10 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry(
-    "model", parent=MMENGINE_MODELS, scope="mmext", locations=["mmext.ops", "mmext.detection"]
+    "model",
+    parent=MMENGINE_MODELS,
+    scope="mmext",
+    locations=["mmext.ops", "mmext.detection", "mmext.restoration"],
 )
 TASK_UTILS = Registry(
     "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]

@@ -1,0 +1,5 @@
+"""Image restoration; importing this package registers what it holds."""
+
+from . import uformer
+
+__all__ = ["uformer"]

@@ -21,7 +21,6 @@ _CHOICES = {
     "token_projection": tuple(PROJECTIONS),
     "token_mlp": tuple(FEED_FORWARDS),
     "skip": ("concat", "cross", "concat_cross"),
-    "test_canvas": ("exact", "square"),
 }
 
 
@@ -155,13 +154,13 @@ def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     return [rates[end - depth : end] for end, depth in zip(ends, depths, strict=True)]
 
 
-def check_input(x: Tensor, dd_in: int, multiple: int | None) -> None:
+def check_input(x: Tensor, dd_in: int, multiple: int) -> None:
     """Raise a ValueError that says what is wrong with an input of the network.
 
     Args:
         x (Tensor): What was given.
         dd_in (int): Channels that the network was built for.
-        multiple (int | None): What both sides must be a multiple of.
+        multiple (int): What both sides must be a multiple of.
     """
     shape = tuple(x.shape)
     if x.dim() != 4 or shape[1] != dd_in:
@@ -175,9 +174,9 @@ def check_input(x: Tensor, dd_in: int, multiple: int | None) -> None:
         )
     if 0 in shape:
         raise ValueError(f"Uformer: the input must not be empty, got {shape}.")
-    if multiple is not None and (shape[2] % multiple or shape[3] % multiple):
+    if shape[2] % multiple or shape[3] % multiple:
         raise ValueError(
             f"Uformer: misaligned_concat_cross=True needs height and width to be multiples of "
-            f"{multiple}, got {shape[2]} x {shape[3]}; set test_canvas='square', or "
-            "misaligned_concat_cross=False."
+            f"{multiple}, got {shape[2]} x {shape[3]}; set misaligned_concat_cross=False, "
+            f"or test_cfg=dict(pad_multiple={multiple}) of the restorer."
         )

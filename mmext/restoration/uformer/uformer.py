@@ -13,7 +13,6 @@ from mmext.registry import MODELS
 
 from .attention import TableAttention, WindowAttention
 from .blocks import LeWinBlock
-from .canvas import on_square_canvas
 from .options import LEVELS, check_input, check_options, drop_path_rates, resolve_architecture
 
 
@@ -29,7 +28,8 @@ class Uformer(BaseModule):
     Images of any size go in, also rectangles and images smaller than a window: at each level the
     map has half the rows and columns of the one above, rounded up, and windows that reach over its
     border ignore what is not there. Sides that are multiples of ``16 * window_size`` give what the
-    official code gives, which takes nothing else.
+    official code gives, which takes nothing else. (Its test scripts put images into the middle of a
+    black square of such sides: ``test_cfg`` of :class:`mmext.restoration.ImageRestorer` can do so.)
 
     The official code decides at construction, by the training patch, whether the second block of
     the bottleneck shifts its windows: it does for patches of 256 (deblurring) and does not for
@@ -68,9 +68,6 @@ class Uformer(BaseModule):
             as large as the normalised tokens that they are added to.
         with_cp (bool): Keep only the input of each block in training, and compute it again in the
             backward pass.
-        test_canvas (str): ``exact``, or ``square`` to do in evaluation what the official test
-            scripts do: put the image in the middle of a black square whose side is a multiple of
-            ``16 * window_size`` and cut it out again. Slower, and black leaks in at the borders.
         init_cfg (dict | None): For mmengine.
 
     Raises:
@@ -99,7 +96,6 @@ class Uformer(BaseModule):
         drop_path_rate: float = 0.1,
         modulator_std: float = 1.0,
         with_cp: bool = False,
-        test_canvas: Literal["exact", "square"] = "exact",
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -113,8 +109,7 @@ class Uformer(BaseModule):
         self.residual = dd_in == 3 if residual is None else residual
         self.modulator_std = modulator_std
         self.with_cp = with_cp
-        self.test_canvas = test_canvas
-        self.misaligned = misaligned_concat_cross
+        self.multiple = window_size * 2**LEVELS if misaligned_concat_cross else 1
 
         levels = [embed_dim * 2**level for level in range(LEVELS + 1)]
         doubled = 2 if skip == "concat" else 1
@@ -190,14 +185,7 @@ class Uformer(BaseModule):
         Raises:
             ValueError: ``x`` has another shape, or is no floating point tensor.
         """
-        multiple = self.window_size * 2**LEVELS
-        on_canvas = self.test_canvas == "square" and not self.training
-        check_input(x, self.dd_in, multiple if self.misaligned and not on_canvas else None)
-        if on_canvas:
-            return on_square_canvas(self._restore, x, multiple)
-        return self._restore(x)
-
-    def _restore(self, x: Tensor) -> Tensor:
+        check_input(x, self.dd_in, self.multiple)
         maps = functional.leaky_relu(channels_last_conv(self.stem, x.permute(0, 2, 3, 1)), 0.01)
         skips = []
         for blocks, down in zip(self.encoder, self.downs, strict=True):

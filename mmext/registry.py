@@ -11,6 +11,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -26,15 +27,36 @@ OPTIM_WRAPPERS = Registry(
     "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmext", locations=["mmext.engine"]
 )
 RUNNERS = Registry("runner", parent=MMENGINE_RUNNERS, scope="mmext", locations=["mmext.engine"])
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmext", locations=["mmext.engine"])
+HOOKS = Registry(
+    "hook",
+    parent=MMENGINE_HOOKS,
+    scope="mmext",
+    locations=["mmext.engine", "mmext.restoration"],
+)
 DATASETS = Registry(
-    "dataset", parent=MMENGINE_DATASETS, scope="mmext", locations=["mmext.detection"]
+    "dataset",
+    parent=MMENGINE_DATASETS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.restoration"],
 )
 TRANSFORMS = Registry(
-    "transform", parent=MMENGINE_TRANSFORMS, scope="mmext", locations=["mmext.detection"]
+    "transform",
+    parent=MMENGINE_TRANSFORMS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.restoration"],
 )
-METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmext", locations=["mmext.detection"])
+METRICS = Registry(
+    "metric",
+    parent=MMENGINE_METRICS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.restoration"],
+)
+VISUALIZERS = Registry(
+    "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmext", locations=["mmext.restoration"]
+)
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see
 # mmext.engine.preflight); a check of a class also serves its subclasses.
-DATASET_CHECKS = Registry("dataset check", scope="mmext", locations=["mmext.detection"])
+DATASET_CHECKS = Registry(
+    "dataset check", scope="mmext", locations=["mmext.detection", "mmext.restoration"]
+)

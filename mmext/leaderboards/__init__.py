@@ -1,0 +1,1 @@
+"""Submission writers and local evaluators, one file per benchmark."""

@@ -14,6 +14,7 @@ from .transforms import (
     PairedRandomCrop,
     RandomDihedral,
 )
+from .uformer import Uformer
 from .visualizer import RestorationVisualizationHook, RestorationVisualizer
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RestorationDataPreprocessor",
     "RestorationVisualizationHook",
     "RestorationVisualizer",
+    "Uformer",
     "UnpairedImageDataset",
     "check_image_dataset",
     "tiled_forward",

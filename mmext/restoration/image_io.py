@@ -92,7 +92,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
 
     Args:
         path: File to write; the suffix decides its kind.
-        image: (H, W), or (H, W, C) with 1 channel, BGR, or BGR and alpha; uint8 or uint16.
+        image: (H, W), or (H, W, C) with 1 channel, BGR, or BGR and alpha; uint8, uint16 or float32.
 
     Raises:
         ImageError: The kind of file cannot hold such an image.
@@ -112,11 +112,13 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
             f"{', '.join(IMAGE_SUFFIXES)}."
         )
     channels = image.shape[2] if image.ndim == 3 else 1
-    lossy = suffix in (".jpg", ".jpeg", ".webp", ".bmp")
-    if (image.dtype == np.uint16 and lossy) or (channels == 4 and suffix in (".jpg", ".jpeg")):
+    kinds = {np.dtype(np.uint8): IMAGE_SUFFIXES, np.dtype(np.uint16): (".png", ".tif", ".tiff")}
+    if suffix not in kinds.get(image.dtype, (".tif", ".tiff")) or (
+        channels == 4 and suffix in (".jpg", ".jpeg")
+    ):
         raise ImageError(
             f"{path}: a {suffix} file cannot hold {image.dtype} values with {channels} channels. "
-            "Name a .png or .tif file."
+            "Name a .png file, or .tif for floats."
         )
     found, content = cv2.imencode(suffix, image, options.get(suffix.replace("jpeg", "jpg"), []))
     if not found:

@@ -62,7 +62,7 @@ def settings(sigma: float) -> dict[str, Iterator[tuple[str, Denoiser]]]:
                 f"{method} sigma*{factor} ycbcr={ycbcr}",
                 lambda x, o=(method, factor, ycbcr): denoise_wavelet(
                     x,
-                    sigma=[o[1] * sigma] * 3 if not o[2] else o[1] * sigma,
+                    sigma=o[1] * sigma,
                     method=o[0],
                     mode="soft",
                     wavelet="db2",

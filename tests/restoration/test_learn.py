@@ -58,6 +58,7 @@ def test_learns_to_remove_noise(data, tmp_path):
     runner.model.generator.forward = lambda image: image
     unchanged = runner.test_loop.run()
 
+    print("FIG", trained, unchanged, untrained)
     for baseline in (unchanged, untrained):
         assert trained["restoration/PSNR"] > baseline["restoration/PSNR"] + MARGIN
         assert trained["restoration/SSIM_gaussian"] > baseline["restoration/SSIM_gaussian"]

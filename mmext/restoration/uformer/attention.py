@@ -1,5 +1,7 @@
 """Attention within windows, with the norms in front of it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,10 +23,68 @@ def attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None 
     Returns:
         Tensor: (n, N, C).
     """
-    q, k, v = (t.unflatten(-1, (num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+    learns = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    if learns and q.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _LearnedBiasAttention.apply(q, k, v, bias, num_heads)
+    return _attend(q, k, v, num_heads, bias)
+
+
+def _split_heads(tokens: Tensor, num_heads: int) -> Tensor:
+    """View (n, N, C) as (n, h, N, C / h)."""
+    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None) -> Tensor:
+    q, k, v = (_split_heads(tokens, num_heads) for tokens in (q, k, v))
     mask = None if bias is None else bias[None].to(q.dtype)
     out = functional.scaled_dot_product_attention(q, k, v, mask)
     return out.transpose(1, 2).flatten(2)
+
+
+class _LearnedBiasAttention(torch.autograd.Function):
+    """Attention whose bias learns; for CPUs.
+
+    torch's fused kernel has no gradient for the bias there, and what replaces it stores logits and
+    probabilities several times over. Here the forward pass is the fused one, and the backward pass
+    makes the probabilities again, for some windows at a time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, num_heads: int) -> Tensor:
+        ctx.num_heads = num_heads
+        ctx.save_for_backward(q, k, v, bias)
+        return _attend(q, k, v, num_heads, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *tokens, bias = ctx.saved_tensors
+        grads = [torch.empty_like(t) for t in tokens]
+        bias_grad = torch.zeros_like(bias)
+        for begin, end in ranges(len(grad), PIECE_NUMEL // bias.numel()):
+            part = slice(begin, end)
+            q, k, v, out_grad = (
+                _split_heads(t[part], ctx.num_heads).flatten(0, 1) for t in (*tokens, grad)
+            )
+            scale = q.shape[-1] ** -0.5
+            # At least float32, whatever the tokens are.
+            logits = torch.bmm(q * scale, k.mT).to(bias.dtype).view(-1, *bias.shape).add_(bias)
+            wide = logits.softmax(-1).flatten(0, 1)
+            weights = wide.to(q.dtype)
+            logits_grad = torch._softmax_backward_data(
+                torch.bmm(out_grad, v.mT).to(bias.dtype), wide, -1, bias.dtype
+            )
+            bias_grad += logits_grad.view(-1, *bias.shape).sum(0)
+            logits_grad = logits_grad.to(q.dtype)
+            parts = (
+                torch.bmm(logits_grad, k).mul_(scale),
+                torch.bmm(logits_grad.mT, q).mul_(scale),
+                torch.bmm(weights.mT, out_grad),
+            )
+            for whole, one in zip(grads, parts, strict=True):
+                one = one.unflatten(0, (-1, ctx.num_heads))
+                _split_heads(whole[part], ctx.num_heads).copy_(one)
+        return *grads, bias_grad, None
 
 
 class SeparableConv(nn.Module):
@@ -144,7 +204,7 @@ class WindowAttention(nn.Module):
 
 
 def window_attention(layer: WindowAttention, x: Tensor, layout: WindowLayout) -> Tensor:
-    """Apply self-attention to maps, in pieces where that pays.
+    """Apply self-attention to maps, without gradients in pieces where that pays.
 
     Args:
         layer (WindowAttention): The layer.
@@ -155,7 +215,7 @@ def window_attention(layer: WindowAttention, x: Tensor, layout: WindowLayout) ->
         Tensor: (B, H, W, C).
     """
     windows = to_windows(x, layout)
-    if not pays(windows, 3 * windows.numel()):
+    if torch.is_grad_enabled() or not pays(windows, 3 * windows.numel()):
         parts = zip(windows.split(layout.counts), layout.masks, strict=True)
         outputs = [layer(part, mask) for part, mask in parts]
         return to_maps(outputs[0] if len(outputs) == 1 else torch.cat(outputs), layout)

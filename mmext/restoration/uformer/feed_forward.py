@@ -5,6 +5,9 @@ from torch.nn import functional
 
 from .pieces import PIECE_NUMEL, Piece, pays, ranges, run_in_pieces
 
+_PIECE_COLUMNS = 256
+_ALL = (slice(None), slice(None))
+
 
 class FeedForward(nn.Module):
     """Norm, linear, GELU and linear, on each token alone (``token_mlp="ffn"``).
@@ -14,7 +17,7 @@ class FeedForward(nn.Module):
         ratio (int): Hidden channels per channel.
     """
 
-    # Rows above and below that an output depends on.
+    # How far around a token its output looks.
     halo = 0
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
@@ -23,22 +26,21 @@ class FeedForward(nn.Module):
         self.fc1 = nn.Linear(dim, ratio * dim)
         self.fc2 = nn.Linear(ratio * dim, dim)
 
-    def forward(self, x: Tensor, top: int = 0, bottom: int = 0) -> Tensor:
+    def forward(self, x: Tensor, inner: tuple[slice, slice] = _ALL) -> Tensor:
         """Compute the layer on (B, H, W, C) maps.
 
         Args:
             x (Tensor): (B, H, W, C).
-            top (int): Rows at the top that only their neighbours need.
-            bottom (int): Rows at the bottom that only their neighbours need.
+            inner (tuple[slice, slice]): Rows and columns that are wanted; the others are there
+                because these depend on them.
 
         Returns:
-            Tensor: (B, H - top - bottom, W, C).
+            Tensor: (B, rows, columns, C).
         """
-        hidden = functional.gelu(self.fc1(self.norm(x)))
-        return self.fc2(self._mix(hidden, top, bottom))
+        return self.fc2(self._mix(functional.gelu(self.fc1(self.norm(x))), inner))
 
-    def _mix(self, hidden: Tensor, top: int, bottom: int) -> Tensor:
-        return hidden[:, top : hidden.shape[1] - bottom]
+    def _mix(self, hidden: Tensor, inner: tuple[slice, slice]) -> Tensor:
+        return hidden[:, inner[0], inner[1]]
 
 
 class LeFF(FeedForward):
@@ -57,10 +59,10 @@ class LeFF(FeedForward):
         super().__init__(dim, ratio)
         self.dwconv = nn.Conv2d(ratio * dim, ratio * dim, 3, padding=1, groups=ratio * dim)
 
-    def _mix(self, hidden: Tensor, top: int, bottom: int) -> Tensor:
+    def _mix(self, hidden: Tensor, inner: tuple[slice, slice]) -> Tensor:
         # The permuted view is a map in channels-last memory, so nothing is copied.
         hidden = self.dwconv(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return functional.gelu(super()._mix(hidden, top, bottom))
+        return functional.gelu(super()._mix(hidden, inner).contiguous())
 
 
 def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
@@ -74,21 +76,38 @@ def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
         Tensor: (B, H, W, C).
     """
     batch, height, width, _ = x.shape
-    per_row = width * layer.fc1.out_features
-    if not pays(x, batch * height * per_row):
+    hidden = layer.fc1.out_features
+    if not pays(x, batch * height * width * hidden):
         return layer(x)
-    pieces, images = [], PIECE_NUMEL // (height * per_row)
-    for first, last in ranges(batch, images):
-        for begin, end in ranges(height, PIECE_NUMEL // per_row if images == 0 else height):
-            top, bottom = min(layer.halo, begin), min(layer.halo, height - end)
-            pieces.append(
-                Piece(
-                    source=(slice(first, last), slice(begin - top, end + bottom)),
-                    target=(slice(first, last), slice(begin, end)),
-                    args=(top, bottom),
-                )
-            )
+    tokens = PIECE_NUMEL // hidden
+    # Whole images if they are small, else parts of one whose border is short for their area.
+    images = tokens // (height * width)
+    columns = width if images else min(width, _PIECE_COLUMNS)
+    rows = height if images else tokens // columns
+    pieces = [
+        _piece(layer.halo, slice(*of_images), (height, width), of_rows, of_columns)
+        for of_images in ranges(batch, images)
+        for of_rows in ranges(height, rows)
+        for of_columns in ranges(width, columns)
+    ]
     return run_in_pieces(layer, x, pieces)
+
+
+def _piece(
+    halo: int,
+    images: slice,
+    size: tuple[int, int],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+) -> Piece:
+    """Return the piece whose output is some rows and columns of some images."""
+    outer, inner = [], []
+    for length, (begin, end) in zip(size, (rows, columns), strict=True):
+        first, last = max(begin - halo, 0), min(end + halo, length)
+        outer.append(slice(first, last))
+        inner.append(slice(begin - first, end - first))
+    target = (images, slice(*rows), slice(*columns))
+    return Piece(source=(images, *outer), target=target, args=(tuple(inner),))
 
 
 FEED_FORWARDS: dict[str, type[FeedForward]] = {"leff": LeFF, "ffn": FeedForward}

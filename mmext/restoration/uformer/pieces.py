@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-# Numbers in the widest map of a piece, 8 MiB of float32. It also keeps malloc from asking the
-# kernel for fresh pages each time, which it does from 32 MiB on.
-PIECE_NUMEL = 2**21
-# Wider layers spend their time in matrix products, and making those again does not pay.
+# Numbers in the widest map of a piece, 4 MiB of float32. It also keeps malloc from asking the
+# kernel for fresh pages each time.
+PIECE_NUMEL = 2**20
+# Wider layers spend their time in matrix products, whose operands are in cache anyway.
 _MAX_CHANNELS = 128
 
 
@@ -44,9 +44,9 @@ def pays(x: Tensor, wide_numel: int) -> bool:
     Returns:
         bool: Never on an accelerator, where large launches win, nor while compiling, which fuses.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or wide_numel <= PIECE_NUMEL:
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return not torch.is_grad_enabled() or x.shape[-1] <= _MAX_CHANNELS
+    return wide_numel > PIECE_NUMEL and x.shape[-1] <= _MAX_CHANNELS
 
 
 def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:

@@ -44,6 +44,7 @@ class WindowLayout(NamedTuple):
     masks: tuple[Tensor | None, ...]
 
 
+@torch.compiler.assume_constant_result
 def window_layout(
     size: tuple[int, int, int], window: int, shift: int, device: torch.device
 ) -> WindowLayout:

@@ -67,7 +67,7 @@ def restoration_inputs(cfg: Config) -> dict:
     return dict(inputs=images, data_samples=samples)
 
 
-# What a model of each host package takes.
+# What a model of each scope takes; restoration needs no host package.
 INPUTS: dict[str, Callable[[Config], dict]] = {
     "mmdet": detection_inputs,
     "mmrotate": rotated_inputs,
@@ -188,6 +188,9 @@ def test_builds_learns_predicts_and_saves(cfg):
 @pytest.mark.parametrize("cfg", CONFIGS, indirect=True)
 def test_classes_are_those_of_the_data(cfg):
     heads = {node["num_classes"] for _, node in walk(cfg.model, "") if "num_classes" in node}
+    if cfg.default_scope == "mmengine":  # from images to images: there are no classes
+        assert not heads
+        return
     for split in ("train", "val", "test"):
         loaded = [node for _, node in walk(cfg[f"{split}_dataloader"].dataset, "")]
         (dataset,) = (node for node in loaded if "ann_file" in node)

@@ -1,18 +1,22 @@
-"""A short training on photographs: far better than the noisy input and the untrained network."""
+"""A short training on photographs: far better than the noisy input and than a blur."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 from mmengine.config import Config
+from torch import Tensor
 
 from mmext.embedded import photos
 from mmext.engine import Runner
 
 CONFIG = Path(__file__).parents[2] / "configs/uformer/uformer-tiny_photos-noise25.py"
-ITERATIONS = 90
-# In dB. The input has about 20.5; an untrained network adds its own noise to it.
-MARGIN = 4.0
+ITERATIONS = 120
+# In dB. Three seeds were 7.2 to 7.4 above the noisy input (21.0), 1.5 to 1.7 above the best blur.
+MARGIN, MARGIN_OVER_BLUR = 6.0, 0.8
 
 needs_package = pytest.mark.skipif(
     photos.find_package("skimage") is None,
@@ -25,7 +29,7 @@ def data(tmp_path, monkeypatch):
     """Three photographs to learn from and the middle of another one to test on."""
     by_name = {photo.name: photo for photo in photos.PHOTOS}
     chosen = [by_name[name] for name in ("astronaut", "motorcycle_left", "ihc")]
-    chosen += [replace(by_name["chelsea"], split=split, crop=256) for split in ("val", "test")]
+    chosen += [replace(by_name["coffee"], split=split, crop=256) for split in ("val", "test")]
     monkeypatch.setattr(photos, "PHOTOS", tuple(chosen))
     noise = {"noise25": photos.DEGRADATIONS["noise25"]}
     monkeypatch.setattr(photos, "DEGRADATIONS", noise)
@@ -37,6 +41,7 @@ def short_config(data: Path, work_dir: Path) -> Config:
     cfg = Config.fromfile(CONFIG)
     cfg.work_dir = str(work_dir)
     cfg.model.generator.embed_dim = 8
+    cfg.optim_wrapper.optimizer.lr = 4e-3
     scale = ITERATIONS / cfg.train_cfg.max_iters
     for scheduler in cfg.param_scheduler:
         for key in {"begin", "end", "T_max"} & scheduler.keys():
@@ -48,17 +53,26 @@ def short_config(data: Path, work_dir: Path) -> Config:
     return cfg
 
 
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """Blur a (1, 3, H, W) image, which is the plainest way to remove noise."""
+    blurred = cv2.GaussianBlur(image[0].permute(1, 2, 0).numpy(), (0, 0), sigma)
+    return torch.from_numpy(blurred).permute(2, 0, 1)[None]
+
+
 @needs_package
 @pytest.mark.learn
 def test_learns_to_remove_noise(data, tmp_path):
     runner = Runner.from_cfg(short_config(data, tmp_path / "work"))
-    untrained = runner.test()
     runner.train()
-    trained = runner.test_loop.run()
+    trained = runner.test()
     runner.model.generator.forward = lambda image: image
     unchanged = runner.test_loop.run()
+    blurred = []
+    for sigma in (0.8, 1.0, 1.2):
+        runner.model.generator.forward = partial(blur, sigma=sigma)
+        blurred.append(runner.test_loop.run()["restoration/PSNR"])
 
-    print("FIG", trained, unchanged, untrained)
-    for baseline in (unchanged, untrained):
-        assert trained["restoration/PSNR"] > baseline["restoration/PSNR"] + MARGIN
-        assert trained["restoration/SSIM_gaussian"] > baseline["restoration/SSIM_gaussian"]
+    psnr, ssim = "restoration/PSNR", "restoration/SSIM_gaussian"
+    assert trained[psnr] > unchanged[psnr] + MARGIN
+    assert trained[ssim] > unchanged[ssim] + 0.2
+    assert trained[psnr] > max(blurred) + MARGIN_OVER_BLUR

@@ -34,6 +34,9 @@ class PlainUNet(nn.Module):
         )
         self.decoder = nn.ModuleList(_block(2 * width, width) for width in widths[:-1])
         self.last = nn.Conv2d(channels, 3, 3, padding=1)
+        # It starts as the identity, like the network that it is compared with.
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the restored (B, 3, H, W) images."""

@@ -15,7 +15,7 @@ test_pipeline = [dict(type="mmext.LoadImagePair"), dict(type="mmext.PackRestorat
 prefix = dict(img="noise25", gt="clean")
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=2,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type="InfiniteSampler", shuffle=True),

@@ -2,6 +2,7 @@
 #   PYTHON=    the Python that .venv is made with      (default python3)
 #   TORCH=     the torch to put into it                (default: PYTHON's own, else torch==2.13.0)
 #   MAX_JOBS=  how many compilers run at once          (default: as many as cores and memory allow)
+#   WORKERS=   how many processes share the tests      (default: one per core, at most 4)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,9 +11,11 @@ BASE_PYTHON := $(shell command -v $(PYTHON))
 unexport PYTHONPATH PYTHONHOME
 # As after `. .venv/bin/activate`: the commands below are the ones a user types.
 demo test lint bench: export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Threads that wait sleep instead of spinning: a little slower on an idle machine, many times faster
-# where something else runs too, as on most machines that run tests.
+# The tests are spread over the cores file by file, a thread for each; where a test asks for more,
+# threads that wait sleep instead of spinning, which takes the others' time.
+test: export OMP_NUM_THREADS ?= 1
 test: export OMP_WAIT_POLICY ?= PASSIVE
+WORKERS ?= logical
 
 CONFIG := configs/centernetpp/centernetpp-fast_efflite0_fpn_trees.py
 WORK_DIR := work_dirs/$(basename $(notdir $(CONFIG)))
@@ -26,7 +29,7 @@ help:
 	@echo "make test   lint and every test"
 	@echo "make lint   ruff"
 	@echo "make bench  speed of the ops beside what they replace"
-	@echo "Options: PYTHON=python3.11  TORCH=torch==2.13.0  MAX_JOBS=2"
+	@echo "Options: PYTHON=python3.11  TORCH=torch==2.13.0  MAX_JOBS=2  WORKERS=2"
 
 env:
 	@$(if $(BASE_PYTHON),,echo "There is no $(PYTHON) here. Name a Python: make env PYTHON=python3.11"; exit 1)
@@ -51,7 +54,7 @@ lint: env
 	ruff format --check .
 
 test: lint
-	python -m pytest --durations=10
+	python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=10
 
 bench: env
 	python tools/benchmarks/deform_conv.py

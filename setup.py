@@ -88,7 +88,9 @@ def extension() -> tuple[list, dict]:
 if __name__ == "__main__":
     packaging = any(command in sys.argv for command in ("sdist", "bdist_wheel"))
     pack_mim(copy=packaging)
-    ext_modules, cmdclass = extension()
-    setup(ext_modules=ext_modules, cmdclass=cmdclass)
-    if packaging:  # copies left behind would hide later edits from this checkout
-        pack_mim(copy=False)
+    try:
+        ext_modules, cmdclass = extension()
+        setup(ext_modules=ext_modules, cmdclass=cmdclass)
+    finally:
+        if packaging:  # copies left behind would hide later edits from this checkout
+            pack_mim(copy=False)

@@ -19,6 +19,7 @@ from torch import nn
 from mmext.engine import import_host
 from mmext.engine.preflight import walk
 
+pytestmark = pytest.mark.sweep
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()

@@ -17,6 +17,12 @@ import pytest
 from tiny_detection import write_coco
 
 ROOT = Path(__file__).resolve().parents[1]
+MIM = ROOT / "mmext" / ".mim"
+# All that the compiled ops are made from.
+OPS_SOURCES = [
+    ROOT / "setup.py",
+    *(path for path in (ROOT / "mmext" / "csrc").rglob("*") if path.is_file()),
+]
 NOT_SOURCE = shutil.ignore_patterns(
     ".git", ".venv", ".mim", "build", "dist", "data", "work_dirs", "*.so", "*.egg-info",
     "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis",
@@ -95,12 +101,32 @@ def sdist(tmp_path_factory) -> Path:
     return next(base.glob("*.tar.gz"))
 
 
+def compiled_ops() -> Path | None:
+    """The extension of this checkout, unless a source is newer than it."""
+    built = next((ROOT / "mmext").glob("_C*.so"), None)
+    changed = max(path.stat().st_mtime for path in OPS_SOURCES)
+    return built if built is not None and built.stat().st_mtime > changed else None
+
+
 @pytest.fixture(scope="module")
 def wheel(sdist, tmp_path_factory) -> Path:
-    """The wheel that pip builds from the sdist, ops compiled."""
+    """The wheel that pip builds from the sdist.
+
+    Compiling the ops takes minutes. They were compiled from the same files when the checkout was
+    installed, so they are laid where the build would leave them; if they are not at hand, or
+    something has changed since, pip compiles them.
+    """
     base = tmp_path_factory.mktemp("wheel")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(base, filter="data")
+    source = next(base.glob("mmext-*"))
     pip = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir"]
-    python(*pip, "--wheel-dir", str(base), str(sdist), cwd=base)
+    if (ops := compiled_ops()) is not None:
+        python("setup.py", "build_py", cwd=source)
+        (packages,) = source.glob("build/lib*/mmext")
+        shutil.copy(ops, packages)
+        pip.append("--config-settings=--build-option=--skip-build")
+    python(*pip, "--wheel-dir", str(base), str(source), cwd=base)
     return next(base.glob("mmext-*.whl"))
 
 
@@ -122,15 +148,16 @@ def installed(request) -> Path:
 @pytest.mark.packaging
 def test_sdist_holds_what_the_build_needs(sdist):
     with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "mmext" / "csrc").rglob("*")
-        if path.is_file()
-    }
-    assert sources
-    assert sources <= names
-    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
+        files = {member.name.partition("/")[2]: member for member in archive if member.isfile()}
+        contents = {
+            name: archive.extractfile(files[name]).read()
+            for name in (path.relative_to(ROOT).as_posix() for path in OPS_SOURCES)
+        }
+    assert len(contents) > 10
+    for name, content in contents.items():
+        assert content == (ROOT / name).read_bytes(), name
+    names = set(files)
+    assert {"pyproject.toml", "LICENSE", "README.md"} <= names
     assert "mmext/.mim/tools/train.py" in names
 
 
@@ -206,7 +233,7 @@ cfg = Config.fromfile("child.py")
 assert cfg.model.bbox_head.num_classes == 7
 print(cfg.model.type, get_config("mmext::%s").model.type)
 """
-    if installed == ROOT and not (ROOT / "mmext" / ".mim").exists():
+    if installed == ROOT and not MIM.exists():
         pytest.skip("the checkout is not installed (make env): mmengine finds configs through it")
     printed = python("-c", script % config, cwd=tmp_path, path=installed)
     assert printed.split() == ["mmext.CenterNetPlusPlus"] * 2
@@ -223,6 +250,22 @@ def test_mmdets_own_train_tool_trains_our_parts(installed, tmp_path):
     log = next((tmp_path / "work").glob("*/*.log")).read_text()
     assert "loss_centerness" in log
     assert "mmext.DCNv2" in log
+
+
+@pytest.mark.packaging
+@pytest.mark.parametrize(("compiler", "succeeds"), [("c++", True), ("false", False)])
+def test_a_build_in_the_checkout_leaves_links(compiler, succeeds, tmp_path):
+    """A copy of tools or configs left behind would hide every later edit of them."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=NOT_SOURCE)
+    env = os.environ | {"CXX": compiler, "MMEXT_NO_EXT": str(int(succeeds))}
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "."]
+    done = subprocess.run([*pip, "-w", tmp_path], cwd=source, env=env, capture_output=True)
+    assert (done.returncode == 0) == succeeds, done.stderr[-3000:]
+    mim = source / "mmext" / ".mim"
+    assert {path.name for path in mim.iterdir() if path.is_symlink()} == {
+        "configs", "model-index.yml", "tools",
+    }  # fmt: skip
 
 
 def test_importing_mmext_is_light(tmp_path):

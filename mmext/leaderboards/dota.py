@@ -8,6 +8,7 @@ Source: https://captain-whu.github.io/DOTA/tasks.html and the DOTA_devkit.
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmext.engine import import_host
 from mmext.rotated.evaluation import (
     APResult,
     Detections,
@@ -37,6 +38,7 @@ def class_names(version: str) -> tuple[str, ...]:
     """
     if version not in _DATASETS:
         raise ValueError(f"DOTA version {version!r}: expected one of {', '.join(VERSIONS)}")
+    import_host("mmrotate")
     from mmrotate.datasets import dota
 
     return getattr(dota, _DATASETS[version]).METAINFO["classes"]

@@ -1,9 +1,19 @@
-"""Sample inputs of the deformable convolution, shared by its tests."""
+"""Sample inputs of the deformable convolution, and what compares results, for its tests."""
 
 from dataclasses import dataclass, replace
 
+import pytest
 import torch
 from torch import Tensor
+
+from mmext.ops import _extension, deform_conv2d
+from mmext.ops.deform_conv import deform_conv2d_reference
+
+needs_extension = pytest.mark.skipif(not _extension.LOADED, reason="mmext._C is not built")
+TOLERANCE = {
+    torch.float64: dict(rtol=1e-10, atol=1e-10),
+    torch.float32: dict(rtol=1e-4, atol=1e-4),
+}
 
 
 @dataclass(frozen=True)
@@ -83,3 +93,41 @@ SMALL = [sample for sample in SAMPLES if torch.Size(sample.size).numel() < 1200]
 
 def by_name(sample: Sample) -> str:
     return sample.name
+
+
+def pair(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def op_arguments(sample, tensors):
+    """The positional arguments of torch.ops.mmext.deform_conv2d and of the reference."""
+    settings = [pair(sample.settings[name]) for name in ("stride", "padding", "dilation")]
+    names = ("x", "offset", "weight", "bias", "mask")
+    values = [tensors.get(name) for name in names]
+    return *values, *settings, sample.groups, sample.deform_groups
+
+
+def outputs_and_gradients(function, tensors, grad=None):
+    """The result of ``function(**tensors)`` and its gradients, by name."""
+    out = function(**tensors)
+    if grad is None:
+        make = torch.Generator().manual_seed(1)
+        grad = torch.randn(out.shape, generator=make, dtype=torch.float64).to(out)
+    gradients = torch.autograd.grad(out, list(tensors.values()), grad)
+    return {"out": out.detach()} | dict(zip(tensors, gradients, strict=True))
+
+
+def ours(sample):
+    return lambda **tensors: deform_conv2d(**tensors, **sample.settings)
+
+
+def reference(sample):
+    return lambda **tensors: deform_conv2d_reference(*op_arguments(sample, tensors))
+
+
+def assert_same(actual, expected, **tolerance):
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            actual[name], value, **tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )

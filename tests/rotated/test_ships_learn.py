@@ -55,7 +55,7 @@ def test_kld_learns_ships(tmp_path, monkeypatch):
     for scheduler in cfg.param_scheduler:
         for key in {"begin", "end", "T_max"} & scheduler.keys():
             scheduler[key] = round(scheduler[key] * scale)
-    cfg.train_cfg.update(max_iters=ITERATIONS, val_begin=ITERATIONS, val_interval=ITERATIONS)
+    cfg.train_cfg.update(max_iters=ITERATIONS, val_begin=ITERATIONS + 1)
     cfg.work_dir = str(tmp_path / "work")
     cfg.val_evaluator.aspect_bins = (1, 1.5)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):

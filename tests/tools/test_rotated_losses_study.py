@@ -85,7 +85,19 @@ def test_table_and_resumption(study, tmp_path, capsys):
     assert lines[0] == ["length : width", "loss", "weight", "seeds", "AP50", "AP75"]
     assert lines[2] == ["all", "gwd", "2", "2", "0.200 (0.100-0.300)", "0.000 (0.000-0.000)"]
     assert lines[5] == ["1-3", "kld", "2", "2", "0.250 (0.250-0.250)", "0.000 (0.000-0.000)"]
-    assert len((tmp_path / "results.csv").read_text().splitlines()) == 5
+    assert len((tmp_path / "results_ships.csv").read_text().splitlines()) == 5
+
+
+def test_real_ships_start_from_the_same_run_on_rendered_ones(study, tmp_path):
+    run = study.Run("kld", "hrsc_ships", 1, "val", 5.0)
+    with pytest.raises(SystemExit, match="run the study with --data ships first"):
+        study.weights_on_ships(run, tmp_path)
+    folder = tmp_path / study.Run("kld", "ships", 1, "val", 5.0).name
+    folder.mkdir()
+    (folder / "result.json").write_text("{}")
+    # Written where the study ran, which may have been moved since.
+    (folder / "last_checkpoint").write_text("/elsewhere/iter_7.pth")
+    assert study.weights_on_ships(run, tmp_path) == folder / "iter_7.pth"
 
 
 def test_a_failed_run_stops_the_study_with_its_log(study, tmp_path):

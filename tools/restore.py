@@ -170,10 +170,11 @@ def restore_images(model: ImageRestorer, jobs: list[tuple[Path, Path]], strict: 
             image = read_upright(source)
             write_image(target, restore(model, image, show_tiles(label)))
         except (ImageError, OSError) as error:
+            message = str(error) if str(source) in str(error) else f"{source}: {error}"
             if strict:
-                raise ImageError(f"{source}: {error}") from error
-            skipped.append(str(error))
-            print(f"{label}: skipped: {error}", file=sys.stderr, flush=True)
+                raise ImageError(message) from error
+            skipped.append(message)
+            print(f"[{index + 1}/{len(jobs)}] skipped: {message}", file=sys.stderr, flush=True)
             continue
         left = (time.perf_counter() - start) / (index + 1) * (len(jobs) - index - 1)
         size = f"{image.shape[1]}x{image.shape[0]}"
@@ -220,6 +221,7 @@ def restore_video(model: ImageRestorer, source: Path, target: Path) -> None:
         if not done:
             raise ImageError(f"{source} has no readable frame.")
         os.replace(part, target)
+        print(f"{source} -> {target}")
     finally:
         writer.release()
         part.unlink(missing_ok=True)

@@ -109,9 +109,17 @@ def test_unreadable_files_are_skipped_and_counted(run, mixed, tmp_path, capsys):
 
 def test_strict_stops(run, mixed, tmp_path):
     message = run(mixed, tmp_path / "out", "--strict")
-    assert message.startswith("error: ")
-    assert "b.png is no readable image" in message
+    assert message.startswith(f"error: {mixed / 'b.png'} is no readable image")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_what_the_target_cannot_hold_names_the_source(run, tmp_path, picture):
+    source = tmp_path / "in.png"
+    cv2.imwrite(str(source), picture.astype(np.uint16) * 257)
+    message = run(source, tmp_path / "out.jpg")
+    assert message.startswith(f"1 skipped:\n{source}: ")
+    assert "a .jpg file cannot hold uint16" in message
+    assert not (tmp_path / "out.jpg").exists()
 
 
 @pytest.mark.parametrize("target", ["mixed", "mixed/../mixed"])

@@ -94,3 +94,13 @@ def test_gradients_of_attention_with_a_bias(keys, monkeypatch):
     tokens = [torch.randn(3, n, 4, dtype=torch.double, requires_grad=True) for n in (4, keys, keys)]
     bias = torch.randn(2, 4, keys, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda q, k, v, b: attend(q, k, v, 2, b), (*tokens, bias))
+
+
+def test_second_derivatives_are_refused(monkeypatch):
+    limit(monkeypatch, 1)
+    x = torch.randn(1, 8, 8, 4, requires_grad=True)
+    q, bias = torch.randn(1, 4, 4, requires_grad=True), torch.randn(1, 4, 4, requires_grad=True)
+    for out, leaf in ((apply(LeFF(4), x), x), (attend(q, q, q, 1, bias), q)):
+        (grad,) = torch.autograd.grad(out.square().sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            grad.sum().backward()

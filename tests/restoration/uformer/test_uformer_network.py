@@ -191,26 +191,27 @@ def _forget_compiled_code():
 
 @pytest.mark.usefixtures("_forget_compiled_code")
 @pytest.mark.parametrize(
-    ("options", "sizes"),
+    ("backend", "options"),
     [
-        (dict(), [(24, 40), (17, 33)]),
-        (dict(with_cp=True), [(24, 40)]),
-        (SKIPS["cross"], [(24, 40)]),
-        (SKIPS["concat_cross"], [(24, 40)]),
+        ("aot_eager", dict()),
+        ("aot_eager", dict(with_cp=True)),
+        # The graph alone: the backward pass is made of the same operations.
+        ("eager", SKIPS["cross"]),
+        ("eager", SKIPS["concat_cross"]),
     ],
-    ids=["sizes", "with_cp", "cross", "concat_cross"],
+    ids=["concat", "with_cp", "cross", "concat_cross"],
 )
-def test_compiles_as_one_graph(options, sizes):
+def test_compiles_as_one_graph(backend, options):
     model = tiny(depths=(2, *[1] * 8), drop_path_rate=0.5, **options).double()
-    # The first with the backward pass that a training would run, the others as far as they differ.
-    compiled = torch.compile(model, fullgraph=True, backend="eager" if options else "aot_eager")
-    for size in sizes:
-        image = torch.rand(2, 3, *size, dtype=torch.double)
-        for one, other in zip(gradients(compiled, image), gradients(model, image), strict=True):
-            torch.testing.assert_close(one, other)
-    compiled.eval()
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(image), model.eval()(image))
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    image = torch.rand(2, 3, 24, 40, dtype=torch.double)
+    for one, other in zip(gradients(compiled, image), gradients(model, image), strict=True):
+        torch.testing.assert_close(one, other)
+    if not options:
+        # Another size, which torch would take as the sign that all sizes are to be expected.
+        with torch.no_grad():
+            image = torch.rand(1, 3, 17, 33, dtype=torch.double)
+            torch.testing.assert_close(compiled.eval()(image), model.eval()(image))
 
 
 def test_bfloat16_autocast():

@@ -191,15 +191,19 @@ def _telling_names(state_dict: Mapping[str, Tensor]) -> list[str]:
     return names + [_table_name(state_dict, stage) for stage in _STAGES]
 
 
+def _has(state_dict: Mapping[str, Tensor], part: str) -> bool:
+    """Tell whether a part of a name occurs anywhere: one lost tensor is no other architecture."""
+    return any(part in name for name in state_dict)
+
+
 def _ffn_name(state_dict: Mapping[str, Tensor]) -> str:
-    plain = "encoderlayer_0.blocks.0.mlp.fc1.weight"
-    return plain if plain in state_dict else "encoderlayer_0.blocks.0.mlp.linear1.0.weight"
+    plain = _has(state_dict, ".mlp.fc1.")
+    return f"encoderlayer_0.blocks.0.mlp.{'fc1' if plain else 'linear1.0'}.weight"
 
 
 def _table_name(state_dict: Mapping[str, Tensor], stage: str) -> str:
-    concat = f"{stage}.blocks.0.cross_attn.qkv.to_qkv.weight" in state_dict
-    attention = "cross_attn" if concat else "attn"
-    return f"{stage}.blocks.0.{attention}.relative_position_bias_table"
+    concat = stage.startswith("decoder") and _has(state_dict, ".cross_attn.qkv.to_qkv.")
+    return f"{stage}.blocks.0.{'cross_attn' if concat else 'attn'}.relative_position_bias_table"
 
 
 def _options_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -212,14 +216,12 @@ def _options_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         ]
         for stage in _STAGES
     }
-    block = "decoderlayer_0.blocks.0."
     skip = "concat"
-    if block + "cross_attn.qkv.to_qkv.weight" in state_dict:
+    if _has(state_dict, ".cross_attn.qkv.to_qkv."):
         skip = "concat_cross"
-    elif block + "norm_kv.weight" in state_dict:
+    elif _has(state_dict, ".norm_kv."):
         skip = "cross"
     ffn = _ffn_name(state_dict)
-    conv = "encoderlayer_0.blocks.0.attn.qkv.to_q.depthwise.weight" in state_dict
     options = dict(
         embed_dim=embed_dim,
         depths=[1 + max(numbers[stage]) for stage in _STAGES],
@@ -227,9 +229,9 @@ def _options_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         window_size=(round(len(tables[0]) ** 0.5) + 1) // 2,
         mlp_ratio=len(state_dict[ffn]) // embed_dim,
         dd_in=dd_in,
-        modulator=block + "modulator.weight" in state_dict,
-        cross_modulator=block + "cross_modulator.weight" in state_dict,
-        token_projection="conv" if conv else "linear",
+        modulator=_has(state_dict, ".modulator."),
+        cross_modulator=_has(state_dict, ".cross_modulator."),
+        token_projection="conv" if _has(state_dict, ".depthwise.") else "linear",
         token_mlp="ffn" if "fc1" in ffn else "leff",
         skip=skip,
     )

@@ -53,7 +53,8 @@ class _LearnedBiasAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, num_heads: int) -> Tensor:
         ctx.num_heads = num_heads
         ctx.save_for_backward(q, k, v, bias)
-        return _attend(q, k, v, num_heads, bias)
+        # The fused kernel is not taken for a bias that requires a gradient, wanted here or not.
+        return _attend(q, k, v, num_heads, bias.detach())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -67,10 +68,9 @@ class _LearnedBiasAttention(torch.autograd.Function):
                 _split_heads(t[part], ctx.num_heads).flatten(0, 1) for t in (*tokens, grad)
             )
             scale = q.shape[-1] ** -0.5
-            # At least float32, whatever the tokens are.
-            logits = torch.bmm(q * scale, k.mT).to(bias.dtype).view(-1, *bias.shape).add_(bias)
-            wide = logits.softmax(-1).flatten(0, 1)
-            weights = wide.to(q.dtype)
+            # In the dtype of the bias, at least float32, whatever the tokens are.
+            logits = torch.bmm(q, k.mT).view(-1, *bias.shape)
+            wide = torch.add(bias, logits, alpha=scale).softmax(-1).flatten(0, 1)
             logits_grad = torch._softmax_backward_data(
                 torch.bmm(out_grad, v.mT).to(bias.dtype), wide, -1, bias.dtype
             )
@@ -79,7 +79,7 @@ class _LearnedBiasAttention(torch.autograd.Function):
             parts = (
                 torch.bmm(logits_grad, k).mul_(scale),
                 torch.bmm(logits_grad.mT, q).mul_(scale),
-                torch.bmm(weights.mT, out_grad),
+                torch.bmm(wide.to(q.dtype).mT, out_grad),
             )
             for whole, one in zip(grads, parts, strict=True):
                 one = one.unflatten(0, (-1, ctx.num_heads))
@@ -215,7 +215,7 @@ def window_attention(layer: WindowAttention, x: Tensor, layout: WindowLayout) ->
         Tensor: (B, H, W, C).
     """
     windows = to_windows(x, layout)
-    if torch.is_grad_enabled() or not pays(windows, 3 * windows.numel()):
+    if not pays(windows, 3 * windows.numel()):
         parts = zip(windows.split(layout.counts), layout.masks, strict=True)
         outputs = [layer(part, mask) for part, mask in parts]
         return to_maps(outputs[0] if len(outputs) == 1 else torch.cat(outputs), layout)

@@ -1,5 +1,8 @@
 """The feed-forward layers of a LeWin block, with the norm in front of them."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,7 +40,8 @@ class FeedForward(nn.Module):
         Returns:
             Tensor: (B, rows, columns, C).
         """
-        return self.fc2(self._mix(functional.gelu(self.fc1(self.norm(x))), inner))
+        hidden = self._mix(self.fc1(self.norm(x)), inner)
+        return after_gelu(hidden, self.fc2)
 
     def _mix(self, hidden: Tensor, inner: tuple[slice, slice]) -> Tensor:
         return hidden[:, inner[0], inner[1]]
@@ -61,12 +65,93 @@ class LeFF(FeedForward):
 
     def _mix(self, hidden: Tensor, inner: tuple[slice, slice]) -> Tensor:
         # The permuted view is a map in channels-last memory, so nothing is copied.
-        hidden = self.dwconv(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return functional.gelu(super()._mix(hidden, inner).contiguous())
+        hidden = after_gelu(hidden.permute(0, 3, 1, 2), self.dwconv).permute(0, 2, 3, 1)
+        return super()._mix(hidden, inner).contiguous()
+
+
+def after_gelu(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """Apply GELU and a layer.
+
+    On a CPU, training keeps ``x`` alone, and computes GELU again in the backward pass: it takes
+    about as long as to store the result, and half of the wide maps need not be kept.
+
+    Args:
+        x (Tensor): What GELU takes; contiguous for a linear layer.
+        layer (nn.Linear | nn.Conv2d): The layer.
+
+    Returns:
+        Tensor: ``layer(gelu(x))``.
+    """
+    if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return layer(functional.gelu(x))
+    function = _LinearAfterGELU if isinstance(layer, nn.Linear) else _ConvAfterGELU
+    return function.apply(x, layer.weight, layer.bias, layer)
+
+
+class _LinearAfterGELU(torch.autograd.Function):
+    """:func:`after_gelu` with a linear layer, some tokens at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.Linear) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        rows = x.flatten(0, -2).split(_rows_of_piece(x))
+        out = torch.cat([layer(functional.gelu(part)) for part in rows])
+        return out.view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        narrow = weight.to(x.dtype)  # with autocast they differ
+        x_grad, weight_grad = torch.empty_like(x), torch.zeros_like(weight)
+        # Views, since the input is contiguous.
+        wholes = [t.flatten(0, -2) for t in (x, x_grad, grad)]
+        for rows, target, part in zip(*(t.split(_rows_of_piece(x)) for t in wholes), strict=True):
+            wide = functional.gelu(rows)
+            weight_grad += part.mT @ wide
+            torch.mm(part, narrow, out=wide)
+            torch.ops.aten.gelu_backward.grad_input(wide, rows, grad_input=target)
+        bias_grad = wholes[2].sum(0, dtype=weight.dtype)
+        return x_grad, weight_grad, bias_grad, None
+
+
+class _ConvAfterGELU(torch.autograd.Function):
+    """:func:`after_gelu` with a convolution."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.Conv2d) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.layer = layer
+        return layer(functional.gelu(x))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wide, layer = functional.gelu(x), ctx.layer
+        x_grad, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
+            grad,
+            wide,
+            weight.to(x.dtype),  # with autocast they differ
+            [len(weight)],
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            False,
+            [0, 0],
+            layer.groups,
+            [True, True, True],
+        )
+        torch.ops.aten.gelu_backward.grad_input(x_grad, x, grad_input=wide)
+        return wide, weight_grad.to(weight.dtype), bias_grad.to(weight.dtype), None
+
+
+def _rows_of_piece(x: Tensor) -> int:
+    return max(PIECE_NUMEL // x.shape[-1], 1)
 
 
 def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
-    """Apply a feed-forward layer to maps, in pieces where that pays.
+    """Apply a feed-forward layer to maps, without gradients in pieces where that pays.
 
     Args:
         layer (FeedForward): The layer.

@@ -2,8 +2,7 @@
 
 A LeWin block widens its tokens by three (queries, keys, values) and by four (feed-forward). On a
 CPU those wide maps do not fit into the cache, and the time goes into memory traffic. In pieces they
-fit, and nothing wide is ever stored: the backward pass makes it again, piece by piece, which takes
-less time than to read it back.
+fit, and nothing wide is ever stored. Training, which has to store it, runs on whole maps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 # Numbers in the widest map of a piece, 4 MiB of float32. It also keeps malloc from asking the
 # kernel for fresh pages each time.
@@ -42,9 +40,10 @@ def pays(x: Tensor, wide_numel: int) -> bool:
         wide_numel (int): Numbers in the widest map that the layer makes of it.
 
     Returns:
-        bool: Never on an accelerator, where large launches win, nor while compiling, which fuses.
+        bool: Never in training, on an accelerator, where large launches win, or while compiling,
+        which fuses.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     return wide_numel > PIECE_NUMEL and x.shape[-1] <= _MAX_CHANNELS
 
@@ -56,7 +55,7 @@ def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 def run_in_pieces(layer: nn.Module, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
-    """Compute ``layer`` piece by piece; differentiable once, in reverse mode.
+    """Compute ``layer`` piece by piece, without gradients.
 
     Args:
         layer (nn.Module): Maps ``x[piece.source], *piece.args`` to ``out[piece.target]``. Draws no
@@ -67,13 +66,6 @@ def run_in_pieces(layer: nn.Module, x: Tensor, pieces: Sequence[Piece]) -> Tenso
     Returns:
         Tensor: The output, in the dtype that the layer returns.
     """
-    names, parameters = zip(*layer.named_parameters(), strict=True)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
-        return _Recomputed.apply(layer, pieces, names, x, *parameters)
-    return _forward(layer, x, pieces)
-
-
-def _forward(layer: nn.Module, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
     out = None
     for piece in pieces:
         part = layer(x[piece.source], *piece.args)
@@ -81,49 +73,3 @@ def _forward(layer: nn.Module, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
             out = part.new_empty(x.shape)
         out[piece.target] = part
     return out
-
-
-class _Recomputed(torch.autograd.Function):
-    """Keeps the input alone; the backward pass computes each piece again."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        layer: nn.Module,
-        pieces: Sequence[Piece],
-        names: tuple[str, ...],
-        x: Tensor,
-        *parameters: Tensor,
-    ) -> Tensor:
-        ctx.layer, ctx.pieces, ctx.names = layer, pieces, names
-        ctx.autocast = dict(
-            device_type=x.device.type,
-            dtype=torch.get_autocast_dtype(x.device.type),
-            enabled=torch.is_autocast_enabled(x.device.type),
-        )
-        ctx.save_for_backward(x, *parameters)
-        return _forward(layer, x, pieces)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, *parameters = ctx.saved_tensors
-        x_wanted, *wanted = ctx.needs_input_grad[3:]
-        # The tensors that the forward pass saw, even if the layer holds others by now.
-        leaves = [p.detach().requires_grad_(w) for p, w in zip(parameters, wanted, strict=True)]
-        held = dict(zip(ctx.names, leaves, strict=True))
-        learning = [leaf for leaf in leaves if leaf.requires_grad]
-        x_grad = torch.zeros_like(x) if x_wanted else None
-        sums = [torch.zeros_like(leaf) for leaf in learning]
-        for piece in ctx.pieces:
-            part = x[piece.source].detach().requires_grad_(x_wanted)
-            with torch.enable_grad(), torch.autocast(**ctx.autocast):
-                out = functional_call(ctx.layer, held, (part, *piece.args))
-            inputs = [part, *learning] if x_wanted else learning
-            grads = list(torch.autograd.grad(out, inputs, grad[piece.target]))
-            if x_wanted:
-                x_grad[piece.source] += grads.pop(0)
-            for total, one in zip(sums, grads, strict=True):
-                total += one
-        by_leaf = iter(sums)
-        return None, None, None, x_grad, *(next(by_leaf) if w else None for w in wanted)

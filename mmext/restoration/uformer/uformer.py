@@ -186,6 +186,9 @@ class Uformer(BaseModule):
             ValueError: ``x`` has another shape, or is no floating point tensor.
         """
         check_input(x, self.dd_in, self.multiple)
+        if torch.compiler.is_compiling():
+            # Layouts of windows are constants of the graph: one graph for each size.
+            torch._dynamo.mark_static(x)
         maps = functional.leaky_relu(channels_last_conv(self.stem, x.permute(0, 2, 3, 1)), 0.01)
         skips = []
         for blocks, down in zip(self.encoder, self.downs, strict=True):

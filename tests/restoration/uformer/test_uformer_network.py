@@ -1,12 +1,15 @@
 """The network as a whole: sizes, options, what it is told wrongly, how it can be run."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from official_uformer import OFFICIAL, golden_image, golden_uformer
 from torch import nn
+from torch.nn import functional
 
 from mmext.registry import MODELS
-from mmext.restoration.uformer import Uformer, uformer
+from mmext.restoration.uformer import Uformer, attention, feed_forward, uformer, windows
 
 TINY = dict(embed_dim=4, depths=(2, 1, 1, 1, 2, 1, 1, 1, 2))
 SKIPS = {
@@ -45,15 +48,50 @@ def test_parameters_of_the_official_networks(network):
 
 
 @pytest.mark.parametrize("skip", SKIPS)
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 128), (33, 100)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 128), (65, 130)])
 def test_any_size(size, skip):
-    model = tiny(**SKIPS[skip]).eval()
-    image = torch.rand(2, 3, *size)
+    model = tiny(**SKIPS[skip]).double().eval()
+    image = torch.rand(2, 3, *size, dtype=torch.double)
     with torch.no_grad():
         out = model(image)
         assert out.shape == image.shape
         assert out.isfinite().all()
         torch.testing.assert_close(model(image[1:]), out[1:])
+
+
+def test_large_odd_size_in_pieces_and_whole(monkeypatch):
+    model, image = tiny().double().eval(), torch.rand(1, 3, 333, 500, dtype=torch.double)
+    called = []
+    run_in_pieces = feed_forward.run_in_pieces
+    monkeypatch.setattr(
+        feed_forward, "run_in_pieces", lambda *a: called.append(a) or run_in_pieces(*a)
+    )
+    with torch.no_grad():
+        out = model(image)
+        assert called
+        for module in (feed_forward, attention):
+            monkeypatch.setattr(module, "pays", lambda *_: False)
+        torch.testing.assert_close(model(image), out)
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+def test_what_lies_outside_the_image_does_not_matter(skip, monkeypatch):
+    model = tiny(**SKIPS[skip], bottleneck_shift=True).double()
+    model.eval()
+    image = torch.rand(1, 3, 75, 141, dtype=torch.double, requires_grad=True)
+    results = []
+    for value in (0.0, 1e3):
+
+        def pad(maps, sides, value=value):
+            return functional.pad(maps, sides, value=value)
+
+        # Of windows alone: convolutions see zeros beyond the border.
+        monkeypatch.setattr(windows, "functional", SimpleNamespace(pad=pad))
+        out = model(image)
+        results.append((out, *torch.autograd.grad(out.square().mean(), (image, model.head.weight))))
+    for one, other in zip(*results, strict=True):
+        assert one.isfinite().all()
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
 def test_all_parameters_learn():
@@ -135,17 +173,14 @@ def gradients(model, image):
 def test_activation_checkpointing(skip, monkeypatch):
     model, image = tiny(**SKIPS[skip], drop_path_rate=0.5), torch.rand(2, 3, 24, 40)
     plain = gradients(model, image)
-    calls = []
+    calls, checkpoint = [], uformer.checkpoint
     monkeypatch.setattr(
-        uformer, "checkpoint", lambda *a, **k: calls.append(a) or uformer_checkpoint(*a, **k)
+        uformer, "checkpoint", lambda *a, **k: calls.append(a) or checkpoint(*a, **k)
     )
     model.with_cp = True
     for one, other in zip(plain, gradients(model, image), strict=True):
         torch.testing.assert_close(one, other)
-    assert len(calls) == 13
-
-
-uformer_checkpoint = uformer.checkpoint
+    assert len(calls) == sum(TINY["depths"])
 
 
 @pytest.fixture
@@ -155,16 +190,28 @@ def _forget_compiled_code():
 
 
 @pytest.mark.usefixtures("_forget_compiled_code")
-@pytest.mark.parametrize("skip", SKIPS)
-def test_compiles_as_one_graph(skip):
-    model, image = tiny(**SKIPS[skip]).eval(), torch.rand(1, 3, 24, 40)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    out, expected = compiled(image), model(image)
-    torch.testing.assert_close(out, expected)
-    parameters = list(model.parameters())
-    grads = (torch.autograd.grad(y.square().sum(), parameters) for y in (out, expected))
-    for one, other in zip(*grads, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(
+    ("backend", "options"),
+    [
+        ("aot_eager", dict()),
+        ("aot_eager", dict(with_cp=True)),
+        # The graph alone: the backward pass is made of the same operations.
+        ("eager", SKIPS["cross"]),
+        ("eager", SKIPS["concat_cross"]),
+    ],
+    ids=["concat", "with_cp", "cross", "concat_cross"],
+)
+def test_compiles_as_one_graph(backend, options):
+    model = tiny(depths=(2, *[1] * 8), drop_path_rate=0.5, **options).double()
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    image = torch.rand(2, 3, 24, 40, dtype=torch.double)
+    for one, other in zip(gradients(compiled, image), gradients(model, image), strict=True):
+        torch.testing.assert_close(one, other)
+    if not options:
+        # Another size, which torch would take as the sign that all sizes are to be expected.
+        with torch.no_grad():
+            image = torch.rand(1, 3, 17, 33, dtype=torch.double)
+            torch.testing.assert_close(compiled.eval()(image), model.eval()(image))
 
 
 def test_bfloat16_autocast():
@@ -230,3 +277,34 @@ def test_wrong_options_are_named(message):
 def test_wrong_images_are_named(image, message):
     with pytest.raises(ValueError, match=message):
         tiny()(image)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(
+    "options", [*SKIPS.values(), dict(cross_modulator=True), dict(token_projection="conv")]
+)
+def test_cuda_equals_cpu(options):
+    # Large enough that the CPU runs in pieces.
+    model = tiny(**options, drop_path_rate=0).double()
+    image = torch.rand(1, 3, 333, 500, dtype=torch.double)
+    expected = model(image), *gradients(model, image)
+    model.cuda()
+    actual = model(image.cuda()), *gradients(model, image.cuda())
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one.cpu(), other)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_cuda_autocast(dtype):
+    model, image = golden_uformer("uformer_t", "small").cuda(), golden_image()[..., :72].cuda()
+    with torch.no_grad():
+        expected = model(image)
+    with torch.autocast("cuda", dtype):
+        out = model(image)
+        loss = out.float().square().mean()
+    assert (out - expected).abs().max() < 0.02
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())

@@ -73,14 +73,35 @@ MMEXT_HOST_DEVICE Box<T> box_of(const T (&columns)[5][kBlock], int i) {
   return {columns[0][i], columns[1][i], columns[2][i], columns[3][i]};
 }
 
-template <bool rotated, typename T>
+// Copies rows that lie one after the other into columns, and asks for the next ones: by the time a
+// block is computed, a CPU no longer does on its own. (One loop for each column, but one for all in
+// the function after it, is what compilers do best.)
+template <int kColumns, typename T>
+MMEXT_HOST_DEVICE void load_rows(const T* rows, int count, T (&columns)[5][kBlock]) {
+  prefetch(rows + kBlock * kColumns, kBlock * kColumns);
+  for (int k = 0; k < kColumns; ++k) {
+#pragma omp simd
+    for (int i = 0; i < count; ++i) columns[k][i] = rows[i * kColumns + k];
+  }
+}
+
+template <int kColumns, typename T>
+MMEXT_HOST_DEVICE void store_rows(const T (&columns)[5][kBlock], int count, T* rows) {
+  prefetch<true>(rows + kBlock * kColumns, kBlock * kColumns);
+#pragma omp simd
+  for (int i = 0; i < count; ++i) {
+    for (int k = 0; k < kColumns; ++k) rows[i * kColumns + k] = columns[k][i];
+  }
+}
+
+template <bool rotated, bool check, typename T>
 MMEXT_HOST_DEVICE void measure_sides(Block<T>& b) {
   for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA {
     const Box<T> p = box_of(b.p, i), t = box_of(b.t, i);
     const T p_angle = rotated ? b.p[4][i] : T(0), t_angle = rotated ? b.t[4][i] : T(0);
     Pair<T> pair = make_pair<rotated>(p, t);
     raise_sides(pair);
-    b.fault[i] = fault(pair, p, t, p_angle, t_angle);
+    if constexpr (check) b.fault[i] = fault(pair, p, t, p_angle, t_angle);
     const bool exchanged = rotated && align(pair);
     pair.turn = rotated ? turn_between(p_angle, t_angle, exchanged) : Direction<T>{T(0), T(1)};
     b.dx[i] = pair.dx;
@@ -180,7 +201,7 @@ MMEXT_HOST_DEVICE void compute_gradients(Block<T>& b, bool of_pred, bool of_targ
 template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void block_losses(Block<T>& b, const Options& options) {
   const Factors<T> factors(options);
-  measure_sides<rotated>(b);
+  measure_sides<rotated, true>(b);
   measure_frames<rotated>(b, options.kind);
   compute_distances<false>(b, options, factors);
   compute_losses(b, options, factors);
@@ -192,7 +213,7 @@ template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void block_gradients(
     Block<T>& b, const Options& options, bool of_pred, bool of_target) {
   const Factors<T> factors(options);
-  measure_sides<rotated>(b);
+  measure_sides<rotated, false>(b);
   measure_frames<rotated>(b, options.kind);
   compute_distances<true>(b, options, factors);
   compute_losses(b, options, factors);

@@ -14,21 +14,38 @@
 
 namespace mmext::gaussian_distance {
 
-#define MMEXT_DEFINE_ENTRIES(T)                                                              \
-  MMEXT_MULTIVERSION void run_losses(Block<T>& b, bool rotated, const Options& options) {    \
-    if (rotated) {                                                                           \
-      block_losses<true>(b, options);                                                        \
-    } else {                                                                                 \
-      block_losses<false>(b, options);                                                       \
-    }                                                                                        \
-  }                                                                                          \
-  MMEXT_MULTIVERSION void run_gradients(                                                     \
-      Block<T>& b, bool rotated, const Options& options, bool of_pred, bool of_target) {     \
-    if (rotated) {                                                                           \
-      block_gradients<true>(b, options, of_pred, of_target);                                 \
-    } else {                                                                                 \
-      block_gradients<false>(b, options, of_pred, of_target);                                \
-    }                                                                                        \
+#define MMEXT_DEFINE_ENTRIES(T)                                                                   \
+  MMEXT_MULTIVERSION void load_boxes(Block<T>& b, const T* pred, const T* target, bool rotated) { \
+    if (rotated) {                                                                                \
+      load_rows<5>(pred, b.rows, b.p);                                                            \
+      load_rows<5>(target, b.rows, b.t);                                                          \
+    } else {                                                                                      \
+      load_rows<4>(pred, b.rows, b.p);                                                            \
+      load_rows<4>(target, b.rows, b.t);                                                          \
+    }                                                                                             \
+  }                                                                                               \
+  MMEXT_MULTIVERSION void store_boxes(                                                            \
+      const T(&columns)[5][kBlock], int count, T* rows, bool rotated) {                           \
+    if (rotated) {                                                                                \
+      store_rows<5>(columns, count, rows);                                                        \
+    } else {                                                                                      \
+      store_rows<4>(columns, count, rows);                                                        \
+    }                                                                                             \
+  }                                                                                               \
+  MMEXT_MULTIVERSION void run_losses(Block<T>& b, bool rotated, const Options& options) {         \
+    if (rotated) {                                                                                \
+      block_losses<true>(b, options);                                                             \
+    } else {                                                                                      \
+      block_losses<false>(b, options);                                                            \
+    }                                                                                             \
+  }                                                                                               \
+  MMEXT_MULTIVERSION void run_gradients(                                                          \
+      Block<T>& b, bool rotated, const Options& options, bool of_pred, bool of_target) {          \
+    if (rotated) {                                                                                \
+      block_gradients<true>(b, options, of_pred, of_target);                                      \
+    } else {                                                                                      \
+      block_gradients<false>(b, options, of_pred, of_target);                                     \
+    }                                                                                             \
   }
 MMEXT_DEFINE_ENTRIES(float)
 MMEXT_DEFINE_ENTRIES(double)
@@ -55,34 +72,68 @@ template <typename T>
 struct Boxes {
   const T *pred, *target;
   int64_t rows;
-  int columns;
   Column<T> weight;
 
   Boxes(const at::Tensor& p, const at::Tensor& t, const std::optional<at::Tensor>& weight)
       : pred(p.const_data_ptr<T>()),
         target(t.const_data_ptr<T>()),
         rows(p.size(0)),
-        columns(static_cast<int>(p.size(1))),
         weight(weight) {}
 };
 
+// Copies rows that are anywhere into columns, and back.
+template <int kColumns, typename T>
+void gather(const T* rows, const int64_t* index, int count, T (&columns)[5][kBlock]) {
+  for (int i = 0; i < count; ++i) {
+    for (int k = 0; k < kColumns; ++k) columns[k][i] = rows[index[i] * kColumns + k];
+  }
+}
+
+template <int kColumns, typename T>
+void scatter(const T (&columns)[5][kBlock], const int64_t* index, int count, T* rows) {
+  for (int i = 0; i < count; ++i) {
+    for (int k = 0; k < kColumns; ++k) rows[index[i] * kColumns + k] = columns[k][i];
+  }
+}
+
+// Whether rows lie one after the other; indices ascend.
+bool are_neighbours(const int64_t* index, int count) {
+  return index[count - 1] - index[0] == count - 1;
+}
+
+template <int kColumns, typename T>
+void load(const Boxes<T>& boxes, const int64_t* index, Block<T>& block) {
+  if (are_neighbours(index, block.rows)) {
+    const int64_t first = index[0] * kColumns;
+    load_boxes(block, boxes.pred + first, boxes.target + first, kColumns == 5);
+  } else {
+    gather<kColumns>(boxes.pred, index, block.rows, block.p);
+    gather<kColumns>(boxes.target, index, block.rows, block.t);
+  }
+  for (int i = 0; i < block.rows; ++i) block.weight[i] = boxes.weight[index[i]];
+}
+
+template <int kColumns, typename T>
+void store(const T (&columns)[5][kBlock], const int64_t* index, int count, T* rows) {
+  if (are_neighbours(index, count)) {
+    store_boxes(columns, count, rows + index[0] * kColumns, kColumns == 5);
+  } else {
+    scatter<kColumns>(columns, index, count, rows);
+  }
+}
+
 // Calls flush(block, rows of the block) for all rows of [begin, end) whose weight is not 0, and
 // clear(first row, rows) before for stretches in which there are others.
-template <typename T, typename Flush, typename Clear>
+template <int kColumns, typename T, typename Flush, typename Clear>
 void for_each_block(
     const Boxes<T>& boxes, int64_t begin, int64_t end, const Flush& flush, const Clear& clear) {
   Block<T> block;
   int64_t index[kBlock];
   block.rows = 0;
   const auto flush_block = [&] {
-    for (int i = 0; i < block.rows; ++i) {
-      for (int k = 0; k < boxes.columns; ++k) {
-        block.p[k][i] = boxes.pred[index[i] * boxes.columns + k];
-        block.t[k][i] = boxes.target[index[i] * boxes.columns + k];
-      }
-      block.weight[i] = boxes.weight[index[i]];
-    }
-    if (block.rows > 0) flush(block, index);
+    if (block.rows == 0) return;
+    load<kColumns>(boxes, index, block);
+    flush(block, index);
     block.rows = 0;
   };
   for (int64_t first = begin; first < end; first += kBlock) {
@@ -114,43 +165,37 @@ void note_faults(const Block<T>& block, const int64_t* index, std::atomic<int64_
   }
 }
 
-template <typename T>
+template <int kColumns, typename T>
 void forward(const Boxes<T>& boxes, const Options& options, T* out, std::atomic<int64_t>& bad) {
   at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
     const auto flush = [&](Block<T>& block, const int64_t* index) {
-      run_losses(block, boxes.columns == 5, options);
+      run_losses(block, kColumns == 5, options);
       for (int i = 0; i < block.rows; ++i) out[index[i]] = block.value[i];
       note_faults(block, index, bad);
     };
     const auto clear = [&](int64_t first, int64_t rows) { std::fill_n(out + first, rows, T(0)); };
-    for_each_block(boxes, begin, end, flush, clear);
+    for_each_block<kColumns>(boxes, begin, end, flush, clear);
   });
 }
 
 // Null stands for a gradient that is not asked for.
-template <typename T>
+template <int kColumns, typename T>
 void backward(
     const Boxes<T>& boxes, const Column<T>& grad, const Options& options, T* of_pred,
     T* of_target) {
-  const int columns = boxes.columns;
   at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
-    const auto scatter = [&](const T(&values)[5][kBlock], int rows, const int64_t* index, T* out) {
-      for (int i = 0; i < rows; ++i) {
-        for (int k = 0; k < columns; ++k) out[index[i] * columns + k] = values[k][i];
-      }
-    };
     const auto flush = [&](Block<T>& block, const int64_t* index) {
       for (int i = 0; i < block.rows; ++i) block.weight[i] *= grad[index[i]];
-      run_gradients(block, columns == 5, options, of_pred != nullptr, of_target != nullptr);
-      if (of_pred) scatter(block.p, block.rows, index, of_pred);
-      if (of_target) scatter(block.t, block.rows, index, of_target);
+      run_gradients(block, kColumns == 5, options, of_pred != nullptr, of_target != nullptr);
+      if (of_pred) store<kColumns>(block.p, index, block.rows, of_pred);
+      if (of_target) store<kColumns>(block.t, index, block.rows, of_target);
     };
     const auto clear = [&](int64_t first, int64_t rows) {
       for (T* out : {of_pred, of_target}) {
-        if (out) std::fill_n(out + first * columns, rows * columns, T(0));
+        if (out) std::fill_n(out + first * kColumns, rows * kColumns, T(0));
       }
     };
-    for_each_block(boxes, begin, end, flush, clear);
+    for_each_block<kColumns>(boxes, begin, end, flush, clear);
   });
 }
 
@@ -166,7 +211,8 @@ at::Tensor gaussian_distance_cpu(
     const at::Tensor out = at::empty({pred.size(0)}, pred.options());
     const at::Tensor p = pred.contiguous(), t = target.contiguous();
     std::atomic<int64_t> bad(pred.size(0));
-    forward(Boxes<T>(p, t, weight), options, out.mutable_data_ptr<T>(), bad);
+    const auto run = pred.size(1) == 5 ? forward<5, T> : forward<4, T>;
+    run(Boxes<T>(p, t, weight), options, out.mutable_data_ptr<T>(), bad);
     TORCH_CHECK_VALUE(
         bad == pred.size(0), "gaussian_distance: pred[", bad, "] or target[", bad,
         "] has a negative side or an entry that is not finite. Boxes must be decoded, in pixels: "
@@ -193,7 +239,8 @@ std::tuple<at::Tensor, at::Tensor> gaussian_distance_backward_cpu(
     };
     const at::Tensor of_pred = make(output_mask[0]), of_target = make(output_mask[1]);
     const at::Tensor p = pred.contiguous(), t = target.contiguous();
-    backward(
+    const auto run = pred.size(1) == 5 ? backward<5, T> : backward<4, T>;
+    run(
         Boxes<T>(p, t, weight), Column<T>(grad.to(pred.scalar_type())), options,
         data_of(of_pred, output_mask[0]), data_of(of_target, output_mask[1]));
     return std::make_tuple(of_pred, of_target);

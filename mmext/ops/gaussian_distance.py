@@ -220,25 +220,6 @@ def _fake_backward(
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    """Keep what the backward op needs."""
-    pred, target, weight, *ctx.settings = inputs
-    ctx.save_for_backward(pred, target, weight)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Call the backward op for the gradients that are asked for."""
-    need_pred, need_target, *others = ctx.needs_input_grad
-    grads = torch.ops.mmext._gaussian_distance_backward(
-        grad, *ctx.saved_tensors, *ctx.settings, [need_pred, need_target]
-    )
-    of_pred, of_target = (
-        value if needed else None
-        for value, needed in zip(grads, (need_pred, need_target), strict=True)
-    )
-    return of_pred, of_target, *[None] * len(others)
-
-
 def _setup_backward_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     """Keep what the derivative of the backward op needs."""
     grad, pred, target, weight, *ctx.settings, ctx.output_mask = inputs
@@ -263,11 +244,13 @@ def _double_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _register() -> None:
-    """Attach fake kernels and autograd rules to the ops of ``mmext._C``."""
-    forward, backward = "mmext::gaussian_distance", "mmext::_gaussian_distance_backward"
-    torch.library.register_fake(forward, _fake_forward)
+    """Attach fake kernels and the second derivative to the ops of ``mmext._C``.
+
+    The first derivative is in C++: in Python it costs more than ten thousand rows do.
+    """
+    backward = "mmext::_gaussian_distance_backward"
+    torch.library.register_fake("mmext::gaussian_distance", _fake_forward)
     torch.library.register_fake(backward, _fake_backward)
-    torch.library.register_autograd(forward, _backward, setup_context=_setup_context)
     torch.library.register_autograd(
         backward, _double_backward, setup_context=_setup_backward_context
     )

@@ -5,15 +5,14 @@
 #pragma once
 
 #include "gaussian_distance/gaussian_distance.h"
+#include "gaussian_distance/rows_cpu.h"
 
 namespace mmext::gaussian_distance {
-
-constexpr int kBlock = 128;  // rows; the columns of a block of doubles still fit a level 1 cache
 
 template <typename T>
 struct Block {
   int rows;
-  T p[5][kBlock], t[5][kBlock];  // columns of the boxes, later of their gradients
+  Columns<T> p, t;  // of the boxes, later of their gradients
   T weight[kBlock];
   T fault[kBlock];  // NaN where a side is negative or an entry is not finite, else 0
 
@@ -69,29 +68,8 @@ MMEXT_HOST_DEVICE void store(Block<T>& b, int i, const Terms<T>& terms) {
 }
 
 template <typename T>
-MMEXT_HOST_DEVICE Box<T> box_of(const T (&columns)[5][kBlock], int i) {
+MMEXT_HOST_DEVICE Box<T> box_of(const Columns<T>& columns, int i) {
   return {columns[0][i], columns[1][i], columns[2][i], columns[3][i]};
-}
-
-// Copies rows that lie one after the other into columns, and asks for the next ones: by the time a
-// block is computed, a CPU no longer does on its own. (One loop for each column, but one for all in
-// the function after it, is what compilers do best.)
-template <int kColumns, typename T>
-MMEXT_HOST_DEVICE void load_rows(const T* rows, int count, T (&columns)[5][kBlock]) {
-  prefetch(rows + kBlock * kColumns, kBlock * kColumns);
-  for (int k = 0; k < kColumns; ++k) {
-#pragma omp simd
-    for (int i = 0; i < count; ++i) columns[k][i] = rows[i * kColumns + k];
-  }
-}
-
-template <int kColumns, typename T>
-MMEXT_HOST_DEVICE void store_rows(const T (&columns)[5][kBlock], int count, T* rows) {
-  prefetch<true>(rows + kBlock * kColumns, kBlock * kColumns);
-#pragma omp simd
-  for (int i = 0; i < count; ++i) {
-    for (int k = 0; k < kColumns; ++k) rows[i * kColumns + k] = columns[k][i];
-  }
 }
 
 template <bool rotated, bool check, typename T>
@@ -180,7 +158,7 @@ MMEXT_HOST_DEVICE void compute_losses(
 // Turns the columns of the boxes into those of their gradients; `slope` holds all factors.
 template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void compute_gradients(Block<T>& b, bool of_pred, bool of_target) {
-  const auto put = [](T(&columns)[5][kBlock], int i, const BoxGradient<T>& g) MMEXT_INLINE_LAMBDA {
+  const auto put = [](Columns<T>& columns, int i, const BoxGradient<T>& g) MMEXT_INLINE_LAMBDA {
     for (int k = 0; k < 4; ++k) columns[k][i] = g.box.entries[k];
     columns[4][i] = g.angle;
   };

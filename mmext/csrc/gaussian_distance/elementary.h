@@ -72,7 +72,8 @@ MMEXT_HOST_DEVICE Split<T> split(T y) {
   using N = Number<T>;
   using Bits = typename N::Bits;
   const Bits one = Bits(N::kBias) << N::kMantissa;
-  const Bits biased = (bits_as<Bits>(y) + (one - bits_as<Bits>(T(0.70710678118654752440)))) >> N::kMantissa;
+  const Bits root = bits_as<Bits>(T(0.70710678118654752440));
+  const Bits biased = (bits_as<Bits>(y) + (one - root)) >> N::kMantissa;
   // A whole number in the lowest bits of 2^kMantissa is that much more.
   const T offset = bits_as<T>(Bits(N::kBias + N::kMantissa) << N::kMantissa | biased);
   constexpr T base = T(Bits(1) << N::kMantissa) + T(N::kBias);
@@ -156,7 +157,7 @@ MMEXT_HOST_DEVICE Direction<T> direction(T angle, T error, T quarters) {
       T(-1) / 87178291200, T(-1) / 1307674368000, T(1) / 20922789888000, T(1) / 355687428096000,
       T(-1) / 6402373705728000, T(-1) / 121645100408832000};
   T sin = 0, cos = 0;
-#pragma GCC unroll 10
+  MMEXT_UNROLL
   for (int n = N::kTerms; n > 0; --n) {
     sin = sin * square + terms[2 * n - 1];
     cos = cos * square + terms[2 * n - 2];

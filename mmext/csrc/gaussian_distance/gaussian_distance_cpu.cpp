@@ -25,7 +25,7 @@ namespace mmext::gaussian_distance {
     }                                                                                             \
   }                                                                                               \
   MMEXT_MULTIVERSION void store_boxes(                                                            \
-      const T(&columns)[5][kBlock], int count, T* rows, bool rotated) {                           \
+      const Columns<T>& columns, int count, T* rows, bool rotated) {                              \
     if (rotated) {                                                                                \
       store_rows<5>(columns, count, rows);                                                        \
     } else {                                                                                      \
@@ -55,66 +55,49 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 11;  // rows per thread at least
 
-// Numbers of the rows; a stride of 0 is one number for all.
-template <typename T>
-struct Column {
-  const T* data;  // null: ones
-  int64_t stride;
-
-  explicit Column(const std::optional<at::Tensor>& tensor)
-      : data(tensor ? tensor->const_data_ptr<T>() : nullptr),
-        stride(tensor ? tensor->stride(0) : 0) {}
-
-  T operator[](int64_t row) const { return data ? data[row * stride] : T(1); }
-};
-
 template <typename T>
 struct Boxes {
   const T *pred, *target;
   int64_t rows;
-  Column<T> weight;
+  const T* weight;  // null: ones
 
-  Boxes(const at::Tensor& p, const at::Tensor& t, const std::optional<at::Tensor>& weight)
+  Boxes(const at::Tensor& p, const at::Tensor& t, const at::Tensor& weight)
       : pred(p.const_data_ptr<T>()),
         target(t.const_data_ptr<T>()),
         rows(p.size(0)),
-        weight(weight) {}
+        weight(weight.defined() ? weight.const_data_ptr<T>() : nullptr) {}
 };
 
-// Copies rows that are anywhere into columns, and back.
-template <int kColumns, typename T>
-void gather(const T* rows, const int64_t* index, int count, T (&columns)[5][kBlock]) {
-  for (int i = 0; i < count; ++i) {
-    for (int k = 0; k < kColumns; ++k) columns[k][i] = rows[index[i] * kColumns + k];
+// Calls visit(row of the block, row of all).
+template <typename Visit>
+void for_each_pair(const int64_t* index, int count, const Visit& visit) {
+  if (are_neighbours(index, count)) {
+    const int64_t first = index[0];
+    for (int i = 0; i < count; ++i) visit(i, first + i);
+  } else {
+    for (int i = 0; i < count; ++i) visit(i, index[i]);
   }
 }
 
 template <int kColumns, typename T>
-void scatter(const T (&columns)[5][kBlock], const int64_t* index, int count, T* rows) {
-  for (int i = 0; i < count; ++i) {
-    for (int k = 0; k < kColumns; ++k) rows[index[i] * kColumns + k] = columns[k][i];
-  }
-}
-
-// Whether rows lie one after the other; indices ascend.
-bool are_neighbours(const int64_t* index, int count) {
-  return index[count - 1] - index[0] == count - 1;
-}
-
-template <int kColumns, typename T>
-void load(const Boxes<T>& boxes, const int64_t* index, Block<T>& block) {
-  if (are_neighbours(index, block.rows)) {
+void load(const Boxes<T>& boxes, const int64_t* index, int count, Block<T>& block) {
+  block.rows = count;
+  if (are_neighbours(index, count)) {
     const int64_t first = index[0] * kColumns;
     load_boxes(block, boxes.pred + first, boxes.target + first, kColumns == 5);
   } else {
-    gather<kColumns>(boxes.pred, index, block.rows, block.p);
-    gather<kColumns>(boxes.target, index, block.rows, block.t);
+    gather<kColumns>(boxes.pred, index, count, block.p);
+    gather<kColumns>(boxes.target, index, count, block.t);
   }
-  for (int i = 0; i < block.rows; ++i) block.weight[i] = boxes.weight[index[i]];
+  if (boxes.weight) {
+    for_each_pair(index, count, [&](int i, int64_t row) { block.weight[i] = boxes.weight[row]; });
+  } else {
+    std::fill_n(block.weight, count, T(1));
+  }
 }
 
 template <int kColumns, typename T>
-void store(const T (&columns)[5][kBlock], const int64_t* index, int count, T* rows) {
+void store(const Columns<T>& columns, const int64_t* index, int count, T* rows) {
   if (are_neighbours(index, count)) {
     store_boxes(columns, count, rows + index[0] * kColumns, kColumns == 5);
   } else {
@@ -122,80 +105,59 @@ void store(const T (&columns)[5][kBlock], const int64_t* index, int count, T* ro
   }
 }
 
-// Calls flush(block, rows of the block) for all rows of [begin, end) whose weight is not 0, and
-// clear(first row, rows) before for stretches in which there are others.
-template <int kColumns, typename T, typename Flush, typename Clear>
-void for_each_block(
-    const Boxes<T>& boxes, int64_t begin, int64_t end, const Flush& flush, const Clear& clear) {
-  Block<T> block;
-  int64_t index[kBlock];
-  block.rows = 0;
-  const auto flush_block = [&] {
-    if (block.rows == 0) return;
-    load<kColumns>(boxes, index, block);
-    flush(block, index);
-    block.rows = 0;
-  };
-  for (int64_t first = begin; first < end; first += kBlock) {
-    const int64_t rows = std::min<int64_t>(kBlock, end - first);
-    int live = 0;
-    for (int64_t row = first; row < first + rows; ++row) live += boxes.weight[row] != T(0);
-    if (live < rows) clear(first, rows);
-    if (block.rows + live > kBlock) flush_block();
-    // Rows that do not count are overwritten by the next one that does.
-    for (int64_t row = first; row < first + rows && live > 0; ++row) {
-      index[block.rows] = row;
-      const bool counts = boxes.weight[row] != T(0);
-      block.rows += counts;
-      live -= counts;
-    }
-  }
-  flush_block();
-}
-
 // Lowers `bad` to the first row of the block that has a fault.
 template <typename T>
 void note_faults(const Block<T>& block, const int64_t* index, std::atomic<int64_t>& bad) {
-  for (int i = 0; i < block.rows; ++i) {
-    if (block.fault[i] == T(0)) continue;
-    int64_t lowest = bad;
-    while (index[i] < lowest && !bad.compare_exchange_weak(lowest, index[i])) {
-    }
-    return;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < block.rows; ++i) sum += block.fault[i];
+  if (sum == T(0)) return;
+  const auto* first = std::find_if(block.fault, block.fault + block.rows, [](T x) { return x != 0; });
+  const int64_t row = index[first - block.fault];
+  int64_t lowest = bad;
+  while (row < lowest && !bad.compare_exchange_weak(lowest, row)) {
   }
 }
 
 template <int kColumns, typename T>
 void forward(const Boxes<T>& boxes, const Options& options, T* out, std::atomic<int64_t>& bad) {
   at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
-    const auto flush = [&](Block<T>& block, const int64_t* index) {
+    Block<T> block;
+    const auto flush = [&](const int64_t* index, int count) {
+      load<kColumns>(boxes, index, count, block);
       run_losses(block, kColumns == 5, options);
-      for (int i = 0; i < block.rows; ++i) out[index[i]] = block.value[i];
+      for_each_pair(index, count, [&](int i, int64_t row) { out[row] = block.value[i]; });
       note_faults(block, index, bad);
     };
     const auto clear = [&](int64_t first, int64_t rows) { std::fill_n(out + first, rows, T(0)); };
-    for_each_block<kColumns>(boxes, begin, end, flush, clear);
+    for_each_block(boxes.weight, begin, end, flush, clear);
   });
 }
 
-// Null stands for a gradient that is not asked for.
+// `grad` is one number for all rows if `same`. Null stands for a gradient that is not asked for.
 template <int kColumns, typename T>
 void backward(
-    const Boxes<T>& boxes, const Column<T>& grad, const Options& options, T* of_pred,
+    const Boxes<T>& boxes, const T* grad, bool same, const Options& options, T* of_pred,
     T* of_target) {
   at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
-    const auto flush = [&](Block<T>& block, const int64_t* index) {
-      for (int i = 0; i < block.rows; ++i) block.weight[i] *= grad[index[i]];
+    Block<T> block;
+    const auto flush = [&](const int64_t* index, int count) {
+      load<kColumns>(boxes, index, count, block);
+      if (same) {
+        for (int i = 0; i < count; ++i) block.weight[i] *= grad[0];
+      } else {
+        for_each_pair(index, count, [&](int i, int64_t row) { block.weight[i] *= grad[row]; });
+      }
       run_gradients(block, kColumns == 5, options, of_pred != nullptr, of_target != nullptr);
-      if (of_pred) store<kColumns>(block.p, index, block.rows, of_pred);
-      if (of_target) store<kColumns>(block.t, index, block.rows, of_target);
+      if (of_pred) store<kColumns>(block.p, index, count, of_pred);
+      if (of_target) store<kColumns>(block.t, index, count, of_target);
     };
     const auto clear = [&](int64_t first, int64_t rows) {
       for (T* out : {of_pred, of_target}) {
         if (out) std::fill_n(out + first * kColumns, rows * kColumns, T(0));
       }
     };
-    for_each_block<kColumns>(boxes, begin, end, flush, clear);
+    for_each_block(boxes.weight, begin, end, flush, clear);
   });
 }
 
@@ -209,10 +171,10 @@ at::Tensor gaussian_distance_cpu(
   return with_dtype_of(pred, [&](auto zero) {
     using T = decltype(zero);
     const at::Tensor out = at::empty({pred.size(0)}, pred.options());
-    const at::Tensor p = pred.contiguous(), t = target.contiguous();
+    const at::Tensor p = pred.contiguous(), t = target.contiguous(), w = contiguous(weight);
     std::atomic<int64_t> bad(pred.size(0));
     const auto run = pred.size(1) == 5 ? forward<5, T> : forward<4, T>;
-    run(Boxes<T>(p, t, weight), options, out.mutable_data_ptr<T>(), bad);
+    run(Boxes<T>(p, t, w), options, out.mutable_data_ptr<T>(), bad);
     TORCH_CHECK_VALUE(
         bad == pred.size(0), "gaussian_distance: pred[", bad, "] or target[", bad,
         "] has a negative side or an entry that is not finite. Boxes must be decoded, in pixels: "
@@ -238,10 +200,12 @@ std::tuple<at::Tensor, at::Tensor> gaussian_distance_backward_cpu(
       return asked ? out.mutable_data_ptr<T>() : nullptr;
     };
     const at::Tensor of_pred = make(output_mask[0]), of_target = make(output_mask[1]);
-    const at::Tensor p = pred.contiguous(), t = target.contiguous();
+    const at::Tensor p = pred.contiguous(), t = target.contiguous(), w = contiguous(weight);
+    const bool same = grad.stride(0) == 0;  // as sums pass it on
+    const at::Tensor grads = (same ? grad : grad.contiguous()).to(pred.scalar_type());
     const auto run = pred.size(1) == 5 ? backward<5, T> : backward<4, T>;
     run(
-        Boxes<T>(p, t, weight), Column<T>(grad.to(pred.scalar_type())), options,
+        Boxes<T>(p, t, w), grads.const_data_ptr<T>(), same, options,
         data_of(of_pred, output_mask[0]), data_of(of_target, output_mask[1]));
     return std::make_tuple(of_pred, of_target);
   });

@@ -84,9 +84,9 @@ def gaussian_distance(
     Rows of weight 0 are skipped: their result and their gradient are 0 whatever they hold.
 
     Half and bfloat16 boxes are computed and returned in float32. Autocast never lowers anything;
-    under it dtypes may differ. No gradient is computed for a tensor that needs none, and nothing
-    but the inputs is kept for the backward pass. Second derivatives come from the pure-torch
-    reference.
+    under it dtypes may differ. No gradient is computed for a tensor that needs none. On CPU it is
+    computed along with the result and kept, on CUDA nothing but the inputs is. Second derivatives
+    come from the pure-torch reference.
 
     Args:
         pred: (N, 5) rotated boxes: x, y, w, h in pixels, angle in radians; or (N, 4) horizontal
@@ -209,15 +209,29 @@ def _fake_forward(pred: Tensor, target: Tensor, weight: Tensor | None, *settings
     return pred.new_empty(pred.shape[0])
 
 
+def _fake_with_gradients(
+    pred: Tensor, target: Tensor, weight: Tensor | None, *settings: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tell torch.compile the shapes of the result and of the gradients that are asked for."""
+    return pred.new_empty(pred.shape[0]), *_fake_gradients(pred, settings[-1])
+
+
+def _fake_scale(grad: Tensor, rows: Tensor, weight: Tensor | None) -> Tensor:
+    """Tell torch.compile the shape of a gradient."""
+    return rows.new_empty(rows.shape)
+
+
 def _fake_backward(
     grad: Tensor, pred: Tensor, target: Tensor, weight: Tensor | None, *settings: Any
 ) -> tuple[Tensor, Tensor]:
-    """Tell torch.compile the shapes of the gradients; one that is not asked for is empty."""
-    *_, (need_pred, need_target) = settings
-    return (
-        pred.new_empty(pred.shape if need_pred else 0),
-        pred.new_empty(pred.shape if need_target else 0),
-    )
+    """Tell torch.compile the shapes of the gradients."""
+    return _fake_gradients(pred, settings[-1])
+
+
+def _fake_gradients(pred: Tensor, asked: list[bool]) -> tuple[Tensor, Tensor]:
+    """Return two empty tensors; one that is not asked for has no element."""
+    of_pred, of_target = (pred.new_empty(pred.shape if ask else 0) for ask in asked)
+    return of_pred, of_target
 
 
 def _setup_backward_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -250,6 +264,8 @@ def _register() -> None:
     """
     backward = "mmext::_gaussian_distance_backward"
     torch.library.register_fake("mmext::gaussian_distance", _fake_forward)
+    torch.library.register_fake("mmext::_gaussian_distance_with_gradients", _fake_with_gradients)
+    torch.library.register_fake("mmext::_scale_gradient", _fake_scale)
     torch.library.register_fake(backward, _fake_backward)
     torch.library.register_autograd(
         backward, _double_backward, setup_context=_setup_backward_context

@@ -73,7 +73,7 @@ def row_weights(weight: Tensor, boxes: Tensor, name: str) -> Tensor:
     # The sum as a product, which is several times faster than a mean of rows of five.
     with torch.autocast(weight.device.type, enabled=False):
         total = weight @ weight.new_ones(weight.shape[1])
-    return total / weight.shape[1]
+    return total.div_(weight.shape[1])
 
 
 def check_rows(

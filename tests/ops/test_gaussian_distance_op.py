@@ -60,9 +60,15 @@ def test_opcheck(kind, columns):
     torch.library.opcheck(op, (pred, target, weight, *settings(kind)))
     torch.library.opcheck(op, (pred, target.detach(), None, *settings(kind)))
     backward = torch.ops.mmext._gaussian_distance_backward.default
-    inputs = (pred.detach(), target.detach(), weight, *settings(kind))
+    together = torch.ops.mmext._gaussian_distance_with_gradients.default
+    scale = torch.ops.mmext._scale_gradient.default
+    pred, target = pred.detach(), target.detach()
     for mask in ([True, True], [True, False], [False, True]):
-        torch.library.opcheck(backward, (torch.ones(20), *inputs, mask))
+        inputs = (pred, target, weight, *settings(kind), mask)
+        torch.library.opcheck(backward, (torch.ones(20), *inputs))
+        # Rows of weight 0 are left as they are by this one.
+        torch.library.opcheck(together, (pred, target, weight + 1, *settings(kind), mask))
+    torch.library.opcheck(scale, (torch.ones(20), pred, weight))
 
 
 def assert_compiles(pairs, kind, **options):
@@ -170,27 +176,47 @@ def test_autocast_lowers_nothing(kind, use_kernel, monkeypatch):
 
 
 @needs_extension
-def test_only_the_gradients_asked_for_and_only_the_inputs_kept():
+def test_only_the_gradients_asked_for_are_computed_and_kept():
     pred, target = boxes(40)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
-    ):
-        out = gaussian_distance(pred, target.detach(), weight=weights(40))
-    assert len(kept) == 3  # the two boxes and the weights
-    calls = []
+    kept, calls = [], []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if "backward" in str(func):
-                calls.append(args[-1])
+            calls.append((str(func), args[-1]))
             return func(*args, **(kwargs or {}))
 
-    with Watch():
-        out.sum().backward()
-    assert calls == [[True, False]]
+    with (
+        Watch(),
+        torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.shape) or tensor, lambda tensor: tensor
+        ),
+    ):
+        out = gaussian_distance(pred, target.detach(), weight=weights(40))
+    name = "mmext._gaussian_distance_with_gradients.default"
+    assert [asked for func, asked in calls if func == name] == [[True, False]]
+    assert kept == [(40, 5), (40, 5), (40,), (40, 5)]  # boxes, weights, gradient of pred
+    out.sum().backward()
     assert target.grad is None
     assert pred.grad.any()
+    calls.clear()
+    with Watch(), torch.no_grad():
+        gaussian_distance(pred, target)
+    assert [func for func, _ in calls if "mmext" in func] == ["mmext.gaussian_distance.default"]
+
+
+@needs_extension
+def test_the_gradient_can_be_asked_for_twice():
+    pred, target = boxes(300)
+    weight = weights(300)
+    out = gaussian_distance(pred, target, weight=weight)
+    once = torch.autograd.grad(out.sum(), pred, retain_graph=True)[0]
+    grad = torch.linspace(-1, 2, 300, dtype=torch.float64)
+    twice = torch.autograd.grad(out, pred, grad, retain_graph=True)[0]
+    torch.testing.assert_close(twice, grad[:, None] * once)
+    # With a graph of its own it is computed again.
+    again = torch.autograd.grad(out, pred, grad, create_graph=True)[0]
+    assert again.requires_grad
+    torch.testing.assert_close(again.detach(), twice, rtol=1e-14, atol=0)
 
 
 @needs_extension

@@ -3,13 +3,13 @@
     python tools/benchmarks/gaussian_distance.py [--rows 1000 20000 196416] [--threads 1 2]
 
 Prints one markdown table. A row of it is one forward and backward pass with the gradient of the
-prediction, as a head asks for it. Each time is the best of several runs, in milliseconds: of the CPU
-for one thread, of the clock for several. The columns take turns, so that other load on the machine
-hits them alike; of the CPU, since a long run meets more of it than a short one does. ``op`` is
-``mmext.ops.gaussian_distance(..., weight=(N,)).sum()``, ``plain`` its reference in plain torch,
-``GDLoss`` and ``mmrotate`` the modules with weights (N, 5), which is what heads pass. Boxes that do
-not count have targets of zeros, as in a RetinaNet. Bytes a row are what the peak of a pass adds to
-the resident size, inputs not counted, measured in a fresh process for each (Linux only).
+prediction, as a head asks for it. Each time is the best of several runs, in milliseconds; the
+columns take turns, so that other load on the machine hits them alike. It is CPU time for one
+thread, since a long run meets more of that load than a short one, and the clock's for several.
+``op`` is ``mmext.ops.gaussian_distance(..., weight=(N,)).sum()``, ``plain`` its reference in plain
+torch, ``GDLoss`` and ``mmrotate`` the modules with weights (N, 5), which is what heads pass. Boxes
+that do not count have targets of zeros, as in a RetinaNet. Bytes a row are what the peak of a pass
+adds to the resident size, inputs not counted, measured in a fresh process for each (Linux only).
 """
 
 import argparse

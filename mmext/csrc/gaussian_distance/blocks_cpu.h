@@ -72,14 +72,14 @@ MMEXT_HOST_DEVICE Box<T> box_of(const Columns<T>& columns, int i) {
   return {columns[0][i], columns[1][i], columns[2][i], columns[3][i]};
 }
 
-template <bool rotated, bool check, typename T>
+template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void measure_sides(Block<T>& b) {
   for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA {
     const Box<T> p = box_of(b.p, i), t = box_of(b.t, i);
     const T p_angle = rotated ? b.p[4][i] : T(0), t_angle = rotated ? b.t[4][i] : T(0);
     Pair<T> pair = make_pair<rotated>(p, t);
     raise_sides(pair);
-    if constexpr (check) b.fault[i] = fault(pair, p, t, p_angle, t_angle);
+    b.fault[i] = fault(pair, p, t, p_angle, t_angle);
     const bool exchanged = rotated && align(pair);
     pair.turn = rotated ? turn_between(p_angle, t_angle, exchanged) : Direction<T>{T(0), T(1)};
     b.dx[i] = pair.dx;
@@ -179,23 +179,26 @@ MMEXT_HOST_DEVICE void compute_gradients(Block<T>& b, bool of_pred, bool of_targ
 template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void block_losses(Block<T>& b, const Options& options) {
   const Factors<T> factors(options);
-  measure_sides<rotated, true>(b);
+  measure_sides<rotated>(b);
   measure_frames<rotated>(b, options.kind);
   compute_distances<false>(b, options, factors);
   compute_losses(b, options, factors);
   for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA { b.value[i] *= b.weight[i]; });
 }
 
-// `weight` holds the gradient of the loss too.
+// The losses, and what their gradients are for a gradient of the loss of 1.
 template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void block_gradients(
     Block<T>& b, const Options& options, bool of_pred, bool of_target) {
   const Factors<T> factors(options);
-  measure_sides<rotated, false>(b);
+  measure_sides<rotated>(b);
   measure_frames<rotated>(b, options.kind);
   compute_distances<true>(b, options, factors);
   compute_losses(b, options, factors);
-  for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA { b.slope[i] *= b.weight[i]; });
+  for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA {
+    b.value[i] *= b.weight[i];
+    b.slope[i] *= b.weight[i];
+  });
   compute_gradients<rotated>(b, of_pred, of_target);
 }
 

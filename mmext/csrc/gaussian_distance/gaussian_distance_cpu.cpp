@@ -55,6 +55,10 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 11;  // rows per thread at least
 
+at::Tensor empty_like_if(bool asked, const at::Tensor& boxes) {
+  return asked ? at::empty(boxes.sizes(), boxes.options()) : at::empty({0}, boxes.options());
+}
+
 template <typename T>
 struct Boxes {
   const T *pred, *target;
@@ -112,20 +116,41 @@ void note_faults(const Block<T>& block, const int64_t* index, std::atomic<int64_
 #pragma omp simd reduction(+ : sum)
   for (int i = 0; i < block.rows; ++i) sum += block.fault[i];
   if (sum == T(0)) return;
-  const auto* first = std::find_if(block.fault, block.fault + block.rows, [](T x) { return x != 0; });
+  const T* end = block.fault + block.rows;
+  const T* first = std::find_if(block.fault, end, [](T fault) { return fault != T(0); });
   const int64_t row = index[first - block.fault];
   int64_t lowest = bad;
   while (row < lowest && !bad.compare_exchange_weak(lowest, row)) {
   }
 }
 
+// Rows of gradients; null if they are not asked for.
+template <typename T>
+struct Gradients {
+  T *of_pred, *of_target;
+
+  Gradients(const at::Tensor& of_pred, const at::Tensor& of_target, std::array<bool, 2> asked)
+      : of_pred(asked[0] ? of_pred.mutable_data_ptr<T>() : nullptr),
+        of_target(asked[1] ? of_target.mutable_data_ptr<T>() : nullptr) {}
+};
+
+// Rows of gradients that do not count are left as they are.
 template <int kColumns, typename T>
-void forward(const Boxes<T>& boxes, const Options& options, T* out, std::atomic<int64_t>& bad) {
+void forward(
+    const Boxes<T>& boxes, const Options& options, T* out, const Gradients<T>& gradients,
+    std::atomic<int64_t>& bad) {
+  const auto [of_pred, of_target] = gradients;
   at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
     Block<T> block;
     const auto flush = [&](const int64_t* index, int count) {
       load<kColumns>(boxes, index, count, block);
-      run_losses(block, kColumns == 5, options);
+      if (of_pred || of_target) {
+        run_gradients(block, kColumns == 5, options, of_pred != nullptr, of_target != nullptr);
+        if (of_pred) store<kColumns>(block.p, index, count, of_pred);
+        if (of_target) store<kColumns>(block.t, index, count, of_target);
+      } else {
+        run_losses(block, kColumns == 5, options);
+      }
       for_each_pair(index, count, [&](int i, int64_t row) { out[row] = block.value[i]; });
       note_faults(block, index, bad);
     };
@@ -134,30 +159,52 @@ void forward(const Boxes<T>& boxes, const Options& options, T* out, std::atomic<
   });
 }
 
-// `grad` is one number for all rows if `same`. Null stands for a gradient that is not asked for.
-template <int kColumns, typename T>
-void backward(
-    const Boxes<T>& boxes, const T* grad, bool same, const Options& options, T* of_pred,
-    T* of_target) {
-  at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
-    Block<T> block;
-    const auto flush = [&](const int64_t* index, int count) {
-      load<kColumns>(boxes, index, count, block);
-      if (same) {
-        for (int i = 0; i < count; ++i) block.weight[i] *= grad[0];
-      } else {
-        for_each_pair(index, count, [&](int i, int64_t row) { block.weight[i] *= grad[row]; });
+// Multiplies rows by `grad`, which is one number for all if `same`. Those of weight 0 become 0.
+template <typename T>
+void scale(
+    const T* rows, const T* weight, const T* grad, bool same, int64_t count, int64_t columns,
+    T* out) {
+  at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+    const auto flush = [&](const int64_t* index, int live) {
+      if (same && are_neighbours(index, live)) {
+        const int64_t first = index[0] * columns;
+        for (int64_t i = first; i < first + live * columns; ++i) out[i] = rows[i] * grad[0];
+        return;
       }
-      run_gradients(block, kColumns == 5, options, of_pred != nullptr, of_target != nullptr);
-      if (of_pred) store<kColumns>(block.p, index, count, of_pred);
-      if (of_target) store<kColumns>(block.t, index, count, of_target);
+      for_each_pair(index, live, [&](int, int64_t row) {
+        const T factor = grad[same ? 0 : row];
+        for (int64_t i = row * columns; i < (row + 1) * columns; ++i) out[i] = rows[i] * factor;
+      });
     };
-    const auto clear = [&](int64_t first, int64_t rows) {
-      for (T* out : {of_pred, of_target}) {
-        if (out) std::fill_n(out + first * kColumns, rows * kColumns, T(0));
-      }
+    const auto clear = [&](int64_t first, int64_t dead) {
+      std::fill_n(out + first * columns, dead * columns, T(0));
     };
-    for_each_block(boxes.weight, begin, end, flush, clear);
+    for_each_block(weight, begin, end, flush, clear);
+  });
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_distance_with_gradients_cpu(
+    const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& weight,
+    std::string_view kind, double alpha, bool normalize, double scale, bool sqrt,
+    std::string_view fun, double tau, std::array<bool, 2> output_mask) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the results must not count as views
+  check_boxes(pred, target, weight);
+  const Options options = make_options(kind, alpha, normalize, scale, sqrt, fun, tau);
+  return with_dtype_of(pred, [&](auto zero) {
+    using T = decltype(zero);
+    const at::Tensor out = at::empty({pred.size(0)}, pred.options());
+    const at::Tensor of_pred = empty_like_if(output_mask[0], pred);
+    const at::Tensor of_target = empty_like_if(output_mask[1], pred);
+    const at::Tensor p = pred.contiguous(), t = target.contiguous(), w = contiguous(weight);
+    std::atomic<int64_t> bad(pred.size(0));
+    const auto run = pred.size(1) == 5 ? forward<5, T> : forward<4, T>;
+    run(Boxes<T>(p, t, w), options, out.mutable_data_ptr<T>(),
+        Gradients<T>(of_pred, of_target, output_mask), bad);
+    TORCH_CHECK_VALUE(
+        bad == pred.size(0), "gaussian_distance: pred[", bad, "] or target[", bad,
+        "] has a negative side or an entry that is not finite. Boxes must be decoded, in pixels: "
+        "set reg_decoded_bbox=True in a head that predicts deltas.");
+    return std::make_tuple(out, of_pred, of_target);
   });
 }
 
@@ -165,20 +212,24 @@ at::Tensor gaussian_distance_cpu(
     const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& weight,
     std::string_view kind, double alpha, bool normalize, double scale, bool sqrt,
     std::string_view fun, double tau) {
+  return std::get<0>(gaussian_distance_with_gradients_cpu(
+      pred, target, weight, kind, alpha, normalize, scale, sqrt, fun, tau, {false, false}));
+}
+
+at::Tensor scale_gradient_cpu(
+    const at::Tensor& grad, const at::Tensor& rows, const std::optional<at::Tensor>& weight) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the result must not count as a view
-  check_boxes(pred, target, weight);
-  const Options options = make_options(kind, alpha, normalize, scale, sqrt, fun, tau);
-  return with_dtype_of(pred, [&](auto zero) {
+  check_boxes(rows, rows, weight);
+  check_grad(grad, rows);
+  return with_dtype_of(rows, [&](auto zero) {
     using T = decltype(zero);
-    const at::Tensor out = at::empty({pred.size(0)}, pred.options());
-    const at::Tensor p = pred.contiguous(), t = target.contiguous(), w = contiguous(weight);
-    std::atomic<int64_t> bad(pred.size(0));
-    const auto run = pred.size(1) == 5 ? forward<5, T> : forward<4, T>;
-    run(Boxes<T>(p, t, w), options, out.mutable_data_ptr<T>(), bad);
-    TORCH_CHECK_VALUE(
-        bad == pred.size(0), "gaussian_distance: pred[", bad, "] or target[", bad,
-        "] has a negative side or an entry that is not finite. Boxes must be decoded, in pixels: "
-        "set reg_decoded_bbox=True in a head that predicts deltas.");
+    const bool same = grad.stride(0) == 0;  // as sums pass it on
+    const at::Tensor grads = (same ? grad : grad.contiguous()).to(rows.scalar_type());
+    const at::Tensor r = rows.contiguous(), w = contiguous(weight);
+    const at::Tensor out = at::empty(rows.sizes(), rows.options());
+    scale(
+        r.const_data_ptr<T>(), w.defined() ? w.const_data_ptr<T>() : nullptr,
+        grads.const_data_ptr<T>(), same, rows.size(0), rows.size(1), out.mutable_data_ptr<T>());
     return out;
   });
 }
@@ -187,32 +238,19 @@ std::tuple<at::Tensor, at::Tensor> gaussian_distance_backward_cpu(
     const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target,
     const std::optional<at::Tensor>& weight, std::string_view kind, double alpha, bool normalize,
     double scale, bool sqrt, std::string_view fun, double tau, std::array<bool, 2> output_mask) {
-  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the results must not count as views
-  check_boxes(pred, target, weight);
   check_grad(grad, pred);
-  const Options options = make_options(kind, alpha, normalize, scale, sqrt, fun, tau);
-  return with_dtype_of(pred, [&](auto zero) {
-    using T = decltype(zero);
-    const auto make = [&](bool asked) {
-      return asked ? at::empty(pred.sizes(), pred.options()) : at::empty({0}, pred.options());
-    };
-    const auto data_of = [](const at::Tensor& out, bool asked) {
-      return asked ? out.mutable_data_ptr<T>() : nullptr;
-    };
-    const at::Tensor of_pred = make(output_mask[0]), of_target = make(output_mask[1]);
-    const at::Tensor p = pred.contiguous(), t = target.contiguous(), w = contiguous(weight);
-    const bool same = grad.stride(0) == 0;  // as sums pass it on
-    const at::Tensor grads = (same ? grad : grad.contiguous()).to(pred.scalar_type());
-    const auto run = pred.size(1) == 5 ? backward<5, T> : backward<4, T>;
-    run(
-        Boxes<T>(p, t, w), grads.const_data_ptr<T>(), same, options,
-        data_of(of_pred, output_mask[0]), data_of(of_target, output_mask[1]));
-    return std::make_tuple(of_pred, of_target);
-  });
+  const auto [out, of_pred, of_target] = gaussian_distance_with_gradients_cpu(
+      pred, target, weight, kind, alpha, normalize, scale, sqrt, fun, tau, output_mask);
+  const auto scaled = [&](const at::Tensor& rows, bool asked) {
+    return asked ? scale_gradient_cpu(grad, rows, weight) : rows;
+  };
+  return {scaled(of_pred, output_mask[0]), scaled(of_target, output_mask[1])};
 }
 
 TORCH_LIBRARY_IMPL(mmext, CPU, m) {
   m.impl("gaussian_distance", &gaussian_distance_cpu);
+  m.impl("_gaussian_distance_with_gradients", &gaussian_distance_with_gradients_cpu);
+  m.impl("_scale_gradient", &scale_gradient_cpu);
   m.impl("_gaussian_distance_backward", &gaussian_distance_backward_cpu);
 }
 

@@ -11,13 +11,20 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
+
+RESTORATION_BENCHMARKS = [
+    "mmext.leaderboards.dnd",
+    "mmext.leaderboards.realblur",
+    "mmext.leaderboards.sidd",
+]
 
 MODELS = Registry(
     "model",
     parent=MMENGINE_MODELS,
     scope="mmext",
-    locations=["mmext.ops", "mmext.detection", "mmext.rotated"],
+    locations=["mmext.ops", "mmext.detection", "mmext.rotated", "mmext.restoration"],
 )
 TASK_UTILS = Registry(
     "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]
@@ -26,22 +33,38 @@ OPTIM_WRAPPERS = Registry(
     "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmext", locations=["mmext.engine"]
 )
 RUNNERS = Registry("runner", parent=MMENGINE_RUNNERS, scope="mmext", locations=["mmext.engine"])
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmext", locations=["mmext.engine"])
+HOOKS = Registry(
+    "hook",
+    parent=MMENGINE_HOOKS,
+    scope="mmext",
+    locations=["mmext.engine", "mmext.restoration"],
+)
 DATASETS = Registry(
-    "dataset", parent=MMENGINE_DATASETS, scope="mmext", locations=["mmext.detection"]
+    "dataset",
+    parent=MMENGINE_DATASETS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.restoration", *RESTORATION_BENCHMARKS],
 )
 TRANSFORMS = Registry(
-    "transform", parent=MMENGINE_TRANSFORMS, scope="mmext", locations=["mmext.detection"]
+    "transform",
+    parent=MMENGINE_TRANSFORMS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.restoration"],
 )
 METRICS = Registry(
     "metric",
     parent=MMENGINE_METRICS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.rotated"],
+    locations=["mmext.detection", "mmext.rotated", "mmext.restoration", *RESTORATION_BENCHMARKS],
+)
+VISUALIZERS = Registry(
+    "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmext", locations=["mmext.restoration"]
 )
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see
 # mmext.engine.preflight); a check of a class also serves its subclasses.
 DATASET_CHECKS = Registry(
-    "dataset check", scope="mmext", locations=["mmext.detection", "mmext.rotated"]
+    "dataset check",
+    scope="mmext",
+    locations=["mmext.detection", "mmext.rotated", "mmext.restoration"],
 )

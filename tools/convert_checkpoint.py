@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from mmengine.config import DictAction
+
 from mmext.checkpoints.convert import FAMILIES, convert_checkpoint
 from mmext.checkpoints.safe_load import TRUST_FLAG
 
@@ -15,6 +17,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("target", metavar="DST", help="file to write")
     parser.add_argument(
         "--config", help="check that all tensors fit the model of this config, and none is missing"
+    )
+    parser.add_argument(
+        "--facts",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="what SRC does not say; uformer: task=sidd or task=gopro, or patch_size=PIXELS",
     )
     parser.add_argument(
         TRUST_FLAG,
@@ -33,6 +43,7 @@ def main() -> None:
             args.source,
             args.target,
             config=args.config,
+            facts=args.facts,
             trust=args.trust_checkpoint,
         )
     except (ValueError, OSError, RuntimeError) as error:

@@ -1,5 +1,6 @@
 """Conversion of the authors' checkpoints, one function per family of models."""
 
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,11 +20,14 @@ from .centernetpp import convert_centernetpp
 from .convert_rules import Conversion
 from .cpn import convert_cpn
 from .safe_load import load_untrusted
+from .uformer import convert_uformer
 
-FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Conversion]] = {
+# Each takes a state dict, and by keyword what its files do not say.
+FAMILIES: dict[str, Callable[..., Conversion]] = {
     "centernet-triplet": convert_centernet_triplet,
     "centernetpp": convert_centernetpp,
     "cpn": convert_cpn,
+    "uformer": convert_uformer,
 }
 
 
@@ -37,6 +41,7 @@ def convert_checkpoint(
     target: str | os.PathLike,
     *,
     config: str | os.PathLike | None = None,
+    facts: Mapping[str, str] | None = None,
     trust: bool = False,
 ) -> dict[str, Tensor]:
     """Convert a checkpoint file; nothing is written unless every tensor found its place.
@@ -47,6 +52,8 @@ def convert_checkpoint(
         target (str | os.PathLike): Where ``dict(state_dict=..., meta=...)`` goes.
         config (str | os.PathLike | None): A config whose model must take all tensors, and need no
             others. Without it, names are checked but not shapes.
+        facts (Mapping[str, str] | None): What the file does not say and the family takes, for
+            ``uformer`` ``task`` and ``patch_size``.
         trust (bool): Read files that could run code.
 
     Returns:
@@ -54,13 +61,14 @@ def convert_checkpoint(
 
     Raises:
         ConversionError: Tensors are unknown, missing or of another shape; the message lists them.
+            Or the family takes no such fact.
         UnsafeCheckpointError: The file asks for code to be run.
     """
     if family not in FAMILIES:
         raise ConversionError(f"unknown family {family!r}, expected one of {sorted(FAMILIES)}")
     checkpoint = load_untrusted(source, trust=trust)
     state_dict = _state_dict_of(checkpoint, source)
-    conversion = FAMILIES[family](state_dict)
+    conversion = FAMILIES[family](state_dict, **_checked_facts(family, facts or {}))
     problems = [f"unknown tensor: {name}" for name in conversion.unknown]
     problems += [f"no tensor fits: {pattern}" for pattern in conversion.absent]
     if config is not None and not problems:
@@ -71,8 +79,21 @@ def convert_checkpoint(
             f"{source} does not fit {what} ({len(problems)} mismatches). Check the family, the "
             "config and that the file is complete:\n  " + "\n  ".join(problems)
         )
-    _save(dict(state_dict=conversion.state_dict, meta=_meta(family, source, checkpoint)), target)
+    meta = _meta(family, source, checkpoint) | dict(conversion.meta)
+    _save(dict(state_dict=conversion.state_dict, meta=meta), target)
     return conversion.state_dict
+
+
+def _checked_facts(family: str, facts: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the facts if the family takes all of them."""
+    known = list(inspect.signature(FAMILIES[family]).parameters)[1:]
+    unknown = sorted(set(facts) - set(known))
+    if unknown:
+        raise ConversionError(
+            f"family {family!r} takes no fact {', '.join(unknown)}, expected "
+            + (f"some of {', '.join(known)}" if known else "none")
+        )
+    return facts
 
 
 def _state_dict_of(checkpoint: Any, source: str | os.PathLike) -> dict[str, Tensor]:

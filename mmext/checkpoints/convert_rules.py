@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -16,11 +17,13 @@ class Conversion(NamedTuple):
         state_dict (dict[str, Tensor]): The renamed tensors.
         unknown (list[str]): Names in the source that no rule knows.
         absent (list[str]): Rules that fit no name in the source, so something is missing there.
+        meta (Mapping[str, Any]): What else was found out, for the ``meta`` of the new file.
     """
 
     state_dict: dict[str, Tensor]
     unknown: list[str]
     absent: list[str]
+    meta: Mapping[str, Any] = MappingProxyType({})
 
 
 def rename(

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <cstdint>
+
 // A function that host and device both compile.
 #if defined(__CUDACC__)
 #define MMEXT_HOST_DEVICE __host__ __device__ __forceinline__
@@ -34,3 +36,16 @@
 #else
 #define MMEXT_MULTIVERSION
 #endif
+
+namespace mmext {
+
+// Asks for elements that will be read, or written; they need not exist.
+template <bool write = false, typename T>
+MMEXT_HOST_DEVICE void prefetch([[maybe_unused]] const T* from, [[maybe_unused]] int64_t count) {
+#if defined(__GNUC__)
+  constexpr int64_t cache_line = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += cache_line) __builtin_prefetch(from + i, write);
+#endif
+}
+
+}  // namespace mmext

@@ -1,7 +1,8 @@
 // The schemas of every op in namespace `mmext`, and the module whose import registers them.
 //
 // A kernel file adds its implementation with TORCH_LIBRARY_IMPL; fake kernels and autograd formulas
-// are registered in Python, beside the op's wrapper (mmext/ops/<op>.py).
+// are registered in Python, beside the op's wrapper (mmext/ops/<op>.py), but for the gradient of
+// gaussian_distance.
 
 #include <Python.h>
 #include <torch/library.h>
@@ -25,6 +26,12 @@ TORCH_LIBRARY(mmext, m) {
       "_gaussian_distance_backward(Tensor grad, Tensor pred, Tensor target, Tensor? weight, "
       "str kind, float alpha, bool normalize, float scale, bool sqrt, str fun, float tau, "
       "bool[2] output_mask) -> (Tensor grad_pred, Tensor grad_target)");
+  m.def(
+      "_gaussian_distance_with_gradients(Tensor pred, Tensor target, Tensor? weight, str kind, "
+      "float alpha, bool normalize, float scale, bool sqrt, str fun, float tau, "
+      "bool[2] output_mask) -> (Tensor loss, Tensor grad_pred, Tensor grad_target)");
+  m.def("_scale_gradient(Tensor grad, Tensor rows, Tensor? weight) -> Tensor");
+  m.def("_box_extremes(Tensor pred, Tensor target, Tensor? weight) -> Tensor");
   m.def("rotated_iou(Tensor pred, Tensor target, Tensor? mask) -> Tensor");
   m.def(
       "_rotated_iou_backward(Tensor grad, Tensor pred, Tensor target, Tensor? mask, "

@@ -84,9 +84,9 @@ def gaussian_distance(
     Rows of weight 0 are skipped: their result and their gradient are 0 whatever they hold.
 
     Half and bfloat16 boxes are computed and returned in float32. Autocast never lowers anything;
-    under it dtypes may differ. No gradient is computed for a tensor that needs none, and nothing
-    but the inputs is kept for the backward pass. Second derivatives come from the pure-torch
-    reference.
+    under it dtypes may differ. No gradient is computed for a tensor that needs none. On CPU it is
+    computed along with the result and kept, on CUDA nothing but the inputs is. Second derivatives
+    come from the pure-torch reference.
 
     Args:
         pred: (N, 5) rotated boxes: x, y, w, h in pixels, angle in radians; or (N, 4) horizontal
@@ -209,34 +209,29 @@ def _fake_forward(pred: Tensor, target: Tensor, weight: Tensor | None, *settings
     return pred.new_empty(pred.shape[0])
 
 
+def _fake_with_gradients(
+    pred: Tensor, target: Tensor, weight: Tensor | None, *settings: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tell torch.compile the shapes of the result and of the gradients that are asked for."""
+    return pred.new_empty(pred.shape[0]), *_fake_gradients(pred, settings[-1])
+
+
+def _fake_scale(grad: Tensor, rows: Tensor, weight: Tensor | None) -> Tensor:
+    """Tell torch.compile the shape of a gradient."""
+    return rows.new_empty(rows.shape)
+
+
 def _fake_backward(
     grad: Tensor, pred: Tensor, target: Tensor, weight: Tensor | None, *settings: Any
 ) -> tuple[Tensor, Tensor]:
-    """Tell torch.compile the shapes of the gradients; one that is not asked for is empty."""
-    *_, (need_pred, need_target) = settings
-    return (
-        pred.new_empty(pred.shape if need_pred else 0),
-        pred.new_empty(pred.shape if need_target else 0),
-    )
+    """Tell torch.compile the shapes of the gradients."""
+    return _fake_gradients(pred, settings[-1])
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    """Keep what the backward op needs."""
-    pred, target, weight, *ctx.settings = inputs
-    ctx.save_for_backward(pred, target, weight)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Call the backward op for the gradients that are asked for."""
-    need_pred, need_target, *others = ctx.needs_input_grad
-    grads = torch.ops.mmext._gaussian_distance_backward(
-        grad, *ctx.saved_tensors, *ctx.settings, [need_pred, need_target]
-    )
-    of_pred, of_target = (
-        value if needed else None
-        for value, needed in zip(grads, (need_pred, need_target), strict=True)
-    )
-    return of_pred, of_target, *[None] * len(others)
+def _fake_gradients(pred: Tensor, asked: list[bool]) -> tuple[Tensor, Tensor]:
+    """Return two empty tensors; one that is not asked for has no element."""
+    of_pred, of_target = (pred.new_empty(pred.shape if ask else 0) for ask in asked)
+    return of_pred, of_target
 
 
 def _setup_backward_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -263,11 +258,15 @@ def _double_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _register() -> None:
-    """Attach fake kernels and autograd rules to the ops of ``mmext._C``."""
-    forward, backward = "mmext::gaussian_distance", "mmext::_gaussian_distance_backward"
-    torch.library.register_fake(forward, _fake_forward)
+    """Attach fake kernels and the second derivative to the ops of ``mmext._C``.
+
+    The first derivative is in C++: in Python it costs more than ten thousand rows do.
+    """
+    backward = "mmext::_gaussian_distance_backward"
+    torch.library.register_fake("mmext::gaussian_distance", _fake_forward)
+    torch.library.register_fake("mmext::_gaussian_distance_with_gradients", _fake_with_gradients)
+    torch.library.register_fake("mmext::_scale_gradient", _fake_scale)
     torch.library.register_fake(backward, _fake_backward)
-    torch.library.register_autograd(forward, _backward, setup_context=_setup_context)
     torch.library.register_autograd(
         backward, _double_backward, setup_context=_setup_backward_context
     )

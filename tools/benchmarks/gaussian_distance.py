@@ -4,11 +4,12 @@
 
 Prints one markdown table. A row of it is one forward and backward pass with the gradient of the
 prediction, as a head asks for it. Each time is the best of several runs, in milliseconds; the
-columns take turns, so that other load on the machine hits them alike. ``op`` is
-``mmext.ops.gaussian_distance(..., weight=(N,)).sum()``, ``plain`` its reference in plain torch,
-``GDLoss`` and ``mmrotate`` the modules with weights (N, 5), which is what heads pass. Boxes that do
-not count have targets of zeros, as in a RetinaNet. Bytes a row are what the peak of a pass adds to
-the resident size, inputs not counted, measured in a fresh process for each (Linux only).
+columns take turns, so that other load on the machine hits them alike. It is CPU time for one
+thread, since a long run meets more of that load than a short one, and the clock's for several.
+``op`` is ``mmext.ops.gaussian_distance(..., weight=(N,)).sum()``, ``plain`` its reference in plain
+torch, ``GDLoss`` and ``mmrotate`` the modules with weights (N, 5), which is what heads pass. Boxes
+that do not count have targets of zeros, as in a RetinaNet. Bytes a row are what the peak of a pass
+adds to the resident size, inputs not counted, measured in a fresh process for each (Linux only).
 """
 
 import argparse
@@ -95,6 +96,7 @@ def warm_malloc() -> None:
 
 def best_times(passes: dict[str, Callable[[], None]], seconds: float) -> dict[str, float]:
     """Return the shortest of several runs of each pass in milliseconds."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(passes, float("inf"))
     for run in passes.values():
         run()
@@ -104,9 +106,9 @@ def best_times(passes: dict[str, Callable[[], None]], seconds: float) -> dict[st
         for name, run in passes.items():
             # The quick ones get more chances to meet an idle core.
             for _ in range(1 if name in ("plain", "mmrotate") else 5):
-                begin = time.perf_counter()
+                begin = clock()
                 run()
-                best[name] = min(best[name], 1e3 * (time.perf_counter() - begin))
+                best[name] = min(best[name], 1e3 * (clock() - begin))
     return best
 
 

@@ -30,18 +30,9 @@ struct VectorOf {
 template <typename T>
 using Lanes = typename VectorOf<T>::type;
 
-// Asks for elements that will be read, or written.
-//
-// Each step of a sweep asks for a piece of what the next call works on, in the order of memory. CPUs
-// do so on their own for sweeps that run forwards through a whole tensor, but not for others: where
-// tensors do not fit the cache this halves the time.
-template <bool write = false, typename T>
-MMEXT_HOST_DEVICE void prefetch([[maybe_unused]] const T* from, [[maybe_unused]] int64_t count) {
-#if defined(__GNUC__)
-  constexpr int64_t cache_line = 64 / sizeof(T);
-  for (int64_t i = 0; i < count; i += cache_line) __builtin_prefetch(from + i, write);
-#endif
-}
+// Each step of a sweep prefetches a piece of what the next call works on, in the order of memory.
+// CPUs do so on their own for sweeps that run forwards through a whole tensor, but not for others:
+// where tensors do not fit the cache this halves the time.
 
 // Line j has element i at i * stride + j; `next` is where the bundle of the next call begins.
 struct Bundle {

@@ -5,15 +5,14 @@
 #pragma once
 
 #include "gaussian_distance/gaussian_distance.h"
+#include "gaussian_distance/rows_cpu.h"
 
 namespace mmext::gaussian_distance {
-
-constexpr int kBlock = 128;  // rows; the columns of a block of doubles still fit a level 1 cache
 
 template <typename T>
 struct Block {
   int rows;
-  T p[5][kBlock], t[5][kBlock];  // columns of the boxes, later of their gradients
+  Columns<T> p, t;  // of the boxes, later of their gradients
   T weight[kBlock];
   T fault[kBlock];  // NaN where a side is negative or an entry is not finite, else 0
 
@@ -69,7 +68,7 @@ MMEXT_HOST_DEVICE void store(Block<T>& b, int i, const Terms<T>& terms) {
 }
 
 template <typename T>
-MMEXT_HOST_DEVICE Box<T> box_of(const T (&columns)[5][kBlock], int i) {
+MMEXT_HOST_DEVICE Box<T> box_of(const Columns<T>& columns, int i) {
   return {columns[0][i], columns[1][i], columns[2][i], columns[3][i]};
 }
 
@@ -159,7 +158,7 @@ MMEXT_HOST_DEVICE void compute_losses(
 // Turns the columns of the boxes into those of their gradients; `slope` holds all factors.
 template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void compute_gradients(Block<T>& b, bool of_pred, bool of_target) {
-  const auto put = [](T(&columns)[5][kBlock], int i, const BoxGradient<T>& g) MMEXT_INLINE_LAMBDA {
+  const auto put = [](Columns<T>& columns, int i, const BoxGradient<T>& g) MMEXT_INLINE_LAMBDA {
     for (int k = 0; k < 4; ++k) columns[k][i] = g.box.entries[k];
     columns[4][i] = g.angle;
   };
@@ -187,7 +186,7 @@ MMEXT_HOST_DEVICE void block_losses(Block<T>& b, const Options& options) {
   for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA { b.value[i] *= b.weight[i]; });
 }
 
-// `weight` holds the gradient of the loss too.
+// The losses, and what their gradients are for a gradient of the loss of 1.
 template <bool rotated, typename T>
 MMEXT_HOST_DEVICE void block_gradients(
     Block<T>& b, const Options& options, bool of_pred, bool of_target) {
@@ -196,7 +195,10 @@ MMEXT_HOST_DEVICE void block_gradients(
   measure_frames<rotated>(b, options.kind);
   compute_distances<true>(b, options, factors);
   compute_losses(b, options, factors);
-  for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA { b.slope[i] *= b.weight[i]; });
+  for_each_row(b, [&](int i) MMEXT_INLINE_LAMBDA {
+    b.value[i] *= b.weight[i];
+    b.slope[i] *= b.weight[i];
+  });
   compute_gradients<rotated>(b, of_pred, of_target);
 }
 

@@ -29,7 +29,7 @@ struct Number<float> {
 template <>
 struct Number<double> {
   using Bits = uint64_t;
-  static constexpr int kMantissa = 52, kBias = 1023, kTerms = 10;
+  static constexpr int kMantissa = 52, kBias = 1023, kTerms = 9;
   static constexpr double kHalfPiHigh = 1.57079632673412561417,
                           kHalfPiMiddle = 6.07710050630396597660e-11,
                           kHalfPiLow = 2.0222662487959506e-21;
@@ -72,7 +72,8 @@ MMEXT_HOST_DEVICE Split<T> split(T y) {
   using N = Number<T>;
   using Bits = typename N::Bits;
   const Bits one = Bits(N::kBias) << N::kMantissa;
-  const Bits biased = (bits_as<Bits>(y) + (one - bits_as<Bits>(T(0.70710678118654752440)))) >> N::kMantissa;
+  const Bits root = bits_as<Bits>(T(0.70710678118654752440));
+  const Bits biased = (bits_as<Bits>(y) + (one - root)) >> N::kMantissa;
   // A whole number in the lowest bits of 2^kMantissa is that much more.
   const T offset = bits_as<T>(Bits(N::kBias + N::kMantissa) << N::kMantissa | biased);
   constexpr T base = T(Bits(1) << N::kMantissa) + T(N::kBias);
@@ -149,12 +150,20 @@ MMEXT_HOST_DEVICE Direction<T> direction(T angle, T error, T quarters) {
   constexpr T most = T(0.8);  // a little over pi / 4; more is an angle that has no digits left
   rest = rest < -most ? -most : (rest > most ? most : rest);
   const T square = rest * rest;
-  T sin = 1, cos = 1;
+  // +-1 / n!, from n = 2 on.
+  constexpr T terms[] = {
+      T(-1) / 2, T(-1) / 6, T(1) / 24, T(1) / 120, T(-1) / 720, T(-1) / 5040, T(1) / 40320,
+      T(1) / 362880, T(-1) / 3628800, T(-1) / 39916800, T(1) / 479001600, T(1) / 6227020800,
+      T(-1) / 87178291200, T(-1) / 1307674368000, T(1) / 20922789888000, T(1) / 355687428096000,
+      T(-1) / 6402373705728000, T(-1) / 121645100408832000};
+  T sin = 0, cos = 0;
+  MMEXT_UNROLL
   for (int n = N::kTerms; n > 0; --n) {
-    sin = T(1) - sin * square * (T(1) / T(2 * n * (2 * n + 1)));
-    cos = T(1) - cos * square * (T(1) / T(2 * n * (2 * n - 1)));
+    sin = sin * square + terms[2 * n - 1];
+    cos = cos * square + terms[2 * n - 2];
   }
-  sin *= rest;
+  sin = rest + rest * square * sin;
+  cos = T(1) + square * cos;
   quarters += k.value;
   const bool odd = quarters != T(2) * round_to_whole(quarters * T(0.5)).value;
   return {odd ? cos : sin, odd ? -sin : cos};

@@ -14,21 +14,38 @@
 
 namespace mmext::gaussian_distance {
 
-#define MMEXT_DEFINE_ENTRIES(T)                                                              \
-  MMEXT_MULTIVERSION void run_losses(Block<T>& b, bool rotated, const Options& options) {    \
-    if (rotated) {                                                                           \
-      block_losses<true>(b, options);                                                        \
-    } else {                                                                                 \
-      block_losses<false>(b, options);                                                       \
-    }                                                                                        \
-  }                                                                                          \
-  MMEXT_MULTIVERSION void run_gradients(                                                     \
-      Block<T>& b, bool rotated, const Options& options, bool of_pred, bool of_target) {     \
-    if (rotated) {                                                                           \
-      block_gradients<true>(b, options, of_pred, of_target);                                 \
-    } else {                                                                                 \
-      block_gradients<false>(b, options, of_pred, of_target);                                \
-    }                                                                                        \
+#define MMEXT_DEFINE_ENTRIES(T)                                                                   \
+  MMEXT_MULTIVERSION void load_boxes(Block<T>& b, const T* pred, const T* target, bool rotated) { \
+    if (rotated) {                                                                                \
+      load_rows<5>(pred, b.rows, b.p);                                                            \
+      load_rows<5>(target, b.rows, b.t);                                                          \
+    } else {                                                                                      \
+      load_rows<4>(pred, b.rows, b.p);                                                            \
+      load_rows<4>(target, b.rows, b.t);                                                          \
+    }                                                                                             \
+  }                                                                                               \
+  MMEXT_MULTIVERSION void store_boxes(                                                            \
+      const Columns<T>& columns, int count, T* rows, bool rotated) {                              \
+    if (rotated) {                                                                                \
+      store_rows<5>(columns, count, rows);                                                        \
+    } else {                                                                                      \
+      store_rows<4>(columns, count, rows);                                                        \
+    }                                                                                             \
+  }                                                                                               \
+  MMEXT_MULTIVERSION void run_losses(Block<T>& b, bool rotated, const Options& options) {         \
+    if (rotated) {                                                                                \
+      block_losses<true>(b, options);                                                             \
+    } else {                                                                                      \
+      block_losses<false>(b, options);                                                            \
+    }                                                                                             \
+  }                                                                                               \
+  MMEXT_MULTIVERSION void run_gradients(                                                          \
+      Block<T>& b, bool rotated, const Options& options, bool of_pred, bool of_target) {          \
+    if (rotated) {                                                                                \
+      block_gradients<true>(b, options, of_pred, of_target);                                      \
+    } else {                                                                                      \
+      block_gradients<false>(b, options, of_pred, of_target);                                     \
+    }                                                                                             \
   }
 MMEXT_DEFINE_ENTRIES(float)
 MMEXT_DEFINE_ENTRIES(double)
@@ -38,119 +55,156 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 11;  // rows per thread at least
 
-// Numbers of the rows; a stride of 0 is one number for all.
-template <typename T>
-struct Column {
-  const T* data;  // null: ones
-  int64_t stride;
-
-  explicit Column(const std::optional<at::Tensor>& tensor)
-      : data(tensor ? tensor->const_data_ptr<T>() : nullptr),
-        stride(tensor ? tensor->stride(0) : 0) {}
-
-  T operator[](int64_t row) const { return data ? data[row * stride] : T(1); }
-};
+at::Tensor empty_like_if(bool asked, const at::Tensor& boxes) {
+  return asked ? at::empty(boxes.sizes(), boxes.options()) : at::empty({0}, boxes.options());
+}
 
 template <typename T>
 struct Boxes {
   const T *pred, *target;
   int64_t rows;
-  int columns;
-  Column<T> weight;
+  const T* weight;  // null: ones
 
-  Boxes(const at::Tensor& p, const at::Tensor& t, const std::optional<at::Tensor>& weight)
+  Boxes(const at::Tensor& p, const at::Tensor& t, const at::Tensor& weight)
       : pred(p.const_data_ptr<T>()),
         target(t.const_data_ptr<T>()),
         rows(p.size(0)),
-        columns(static_cast<int>(p.size(1))),
-        weight(weight) {}
+        weight(weight.defined() ? weight.const_data_ptr<T>() : nullptr) {}
 };
 
-// Calls flush(block, rows of the block) for all rows of [begin, end) whose weight is not 0, and
-// clear(first row, rows) before for stretches in which there are others.
-template <typename T, typename Flush, typename Clear>
-void for_each_block(
-    const Boxes<T>& boxes, int64_t begin, int64_t end, const Flush& flush, const Clear& clear) {
-  Block<T> block;
-  int64_t index[kBlock];
-  block.rows = 0;
-  const auto flush_block = [&] {
-    for (int i = 0; i < block.rows; ++i) {
-      for (int k = 0; k < boxes.columns; ++k) {
-        block.p[k][i] = boxes.pred[index[i] * boxes.columns + k];
-        block.t[k][i] = boxes.target[index[i] * boxes.columns + k];
-      }
-      block.weight[i] = boxes.weight[index[i]];
-    }
-    if (block.rows > 0) flush(block, index);
-    block.rows = 0;
-  };
-  for (int64_t first = begin; first < end; first += kBlock) {
-    const int64_t rows = std::min<int64_t>(kBlock, end - first);
-    int live = 0;
-    for (int64_t row = first; row < first + rows; ++row) live += boxes.weight[row] != T(0);
-    if (live < rows) clear(first, rows);
-    if (block.rows + live > kBlock) flush_block();
-    // Rows that do not count are overwritten by the next one that does.
-    for (int64_t row = first; row < first + rows && live > 0; ++row) {
-      index[block.rows] = row;
-      const bool counts = boxes.weight[row] != T(0);
-      block.rows += counts;
-      live -= counts;
-    }
+// Calls visit(row of the block, row of all).
+template <typename Visit>
+void for_each_pair(const int64_t* index, int count, const Visit& visit) {
+  if (are_neighbours(index, count)) {
+    const int64_t first = index[0];
+    for (int i = 0; i < count; ++i) visit(i, first + i);
+  } else {
+    for (int i = 0; i < count; ++i) visit(i, index[i]);
   }
-  flush_block();
+}
+
+template <int kColumns, typename T>
+void load(const Boxes<T>& boxes, const int64_t* index, int count, Block<T>& block) {
+  block.rows = count;
+  if (are_neighbours(index, count)) {
+    const int64_t first = index[0] * kColumns;
+    load_boxes(block, boxes.pred + first, boxes.target + first, kColumns == 5);
+  } else {
+    gather<kColumns>(boxes.pred, index, count, block.p);
+    gather<kColumns>(boxes.target, index, count, block.t);
+  }
+  if (boxes.weight) {
+    for_each_pair(index, count, [&](int i, int64_t row) { block.weight[i] = boxes.weight[row]; });
+  } else {
+    std::fill_n(block.weight, count, T(1));
+  }
+}
+
+template <int kColumns, typename T>
+void store(const Columns<T>& columns, const int64_t* index, int count, T* rows) {
+  if (are_neighbours(index, count)) {
+    store_boxes(columns, count, rows + index[0] * kColumns, kColumns == 5);
+  } else {
+    scatter<kColumns>(columns, index, count, rows);
+  }
 }
 
 // Lowers `bad` to the first row of the block that has a fault.
 template <typename T>
 void note_faults(const Block<T>& block, const int64_t* index, std::atomic<int64_t>& bad) {
-  for (int i = 0; i < block.rows; ++i) {
-    if (block.fault[i] == T(0)) continue;
-    int64_t lowest = bad;
-    while (index[i] < lowest && !bad.compare_exchange_weak(lowest, index[i])) {
-    }
-    return;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < block.rows; ++i) sum += block.fault[i];
+  if (sum == T(0)) return;
+  const T* end = block.fault + block.rows;
+  const T* first = std::find_if(block.fault, end, [](T fault) { return fault != T(0); });
+  const int64_t row = index[first - block.fault];
+  int64_t lowest = bad;
+  while (row < lowest && !bad.compare_exchange_weak(lowest, row)) {
   }
 }
 
+// Rows of gradients; null if they are not asked for.
 template <typename T>
-void forward(const Boxes<T>& boxes, const Options& options, T* out, std::atomic<int64_t>& bad) {
+struct Gradients {
+  T *of_pred, *of_target;
+
+  Gradients(const at::Tensor& of_pred, const at::Tensor& of_target, std::array<bool, 2> asked)
+      : of_pred(asked[0] ? of_pred.mutable_data_ptr<T>() : nullptr),
+        of_target(asked[1] ? of_target.mutable_data_ptr<T>() : nullptr) {}
+};
+
+// Rows of gradients that do not count are left as they are.
+template <int kColumns, typename T>
+void forward(
+    const Boxes<T>& boxes, const Options& options, T* out, const Gradients<T>& gradients,
+    std::atomic<int64_t>& bad) {
+  const auto [of_pred, of_target] = gradients;
   at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
-    const auto flush = [&](Block<T>& block, const int64_t* index) {
-      run_losses(block, boxes.columns == 5, options);
-      for (int i = 0; i < block.rows; ++i) out[index[i]] = block.value[i];
+    Block<T> block;
+    const auto flush = [&](const int64_t* index, int count) {
+      load<kColumns>(boxes, index, count, block);
+      if (of_pred || of_target) {
+        run_gradients(block, kColumns == 5, options, of_pred != nullptr, of_target != nullptr);
+        if (of_pred) store<kColumns>(block.p, index, count, of_pred);
+        if (of_target) store<kColumns>(block.t, index, count, of_target);
+      } else {
+        run_losses(block, kColumns == 5, options);
+      }
+      for_each_pair(index, count, [&](int i, int64_t row) { out[row] = block.value[i]; });
       note_faults(block, index, bad);
     };
     const auto clear = [&](int64_t first, int64_t rows) { std::fill_n(out + first, rows, T(0)); };
-    for_each_block(boxes, begin, end, flush, clear);
+    for_each_block(boxes.weight, begin, end, flush, clear);
   });
 }
 
-// Null stands for a gradient that is not asked for.
+// Multiplies rows by `grad`, which is one number for all if `same`. Those of weight 0 become 0.
 template <typename T>
-void backward(
-    const Boxes<T>& boxes, const Column<T>& grad, const Options& options, T* of_pred,
-    T* of_target) {
-  const int columns = boxes.columns;
-  at::parallel_for(0, boxes.rows, kGrain, [&](int64_t begin, int64_t end) {
-    const auto scatter = [&](const T(&values)[5][kBlock], int rows, const int64_t* index, T* out) {
-      for (int i = 0; i < rows; ++i) {
-        for (int k = 0; k < columns; ++k) out[index[i] * columns + k] = values[k][i];
+void scale(
+    const T* rows, const T* weight, const T* grad, bool same, int64_t count, int64_t columns,
+    T* out) {
+  at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+    const auto flush = [&](const int64_t* index, int live) {
+      if (same && are_neighbours(index, live)) {
+        const int64_t first = index[0] * columns;
+        for (int64_t i = first; i < first + live * columns; ++i) out[i] = rows[i] * grad[0];
+        return;
       }
+      for_each_pair(index, live, [&](int, int64_t row) {
+        const T factor = grad[same ? 0 : row];
+        for (int64_t i = row * columns; i < (row + 1) * columns; ++i) out[i] = rows[i] * factor;
+      });
     };
-    const auto flush = [&](Block<T>& block, const int64_t* index) {
-      for (int i = 0; i < block.rows; ++i) block.weight[i] *= grad[index[i]];
-      run_gradients(block, columns == 5, options, of_pred != nullptr, of_target != nullptr);
-      if (of_pred) scatter(block.p, block.rows, index, of_pred);
-      if (of_target) scatter(block.t, block.rows, index, of_target);
+    const auto clear = [&](int64_t first, int64_t dead) {
+      std::fill_n(out + first * columns, dead * columns, T(0));
     };
-    const auto clear = [&](int64_t first, int64_t rows) {
-      for (T* out : {of_pred, of_target}) {
-        if (out) std::fill_n(out + first * columns, rows * columns, T(0));
-      }
-    };
-    for_each_block(boxes, begin, end, flush, clear);
+    for_each_block(weight, begin, end, flush, clear);
+  });
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_distance_with_gradients_cpu(
+    const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& weight,
+    std::string_view kind, double alpha, bool normalize, double scale, bool sqrt,
+    std::string_view fun, double tau, std::array<bool, 2> output_mask) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the results must not count as views
+  check_boxes(pred, target, weight);
+  const Options options = make_options(kind, alpha, normalize, scale, sqrt, fun, tau);
+  return with_dtype_of(pred, [&](auto zero) {
+    using T = decltype(zero);
+    const at::Tensor out = at::empty({pred.size(0)}, pred.options());
+    const at::Tensor of_pred = empty_like_if(output_mask[0], pred);
+    const at::Tensor of_target = empty_like_if(output_mask[1], pred);
+    const at::Tensor p = pred.contiguous(), t = target.contiguous(), w = contiguous(weight);
+    std::atomic<int64_t> bad(pred.size(0));
+    const auto run = pred.size(1) == 5 ? forward<5, T> : forward<4, T>;
+    run(Boxes<T>(p, t, w), options, out.mutable_data_ptr<T>(),
+        Gradients<T>(of_pred, of_target, output_mask), bad);
+    TORCH_CHECK_VALUE(
+        bad == pred.size(0), "gaussian_distance: pred[", bad, "] or target[", bad,
+        "] has a negative side or an entry that is not finite. Boxes must be decoded, in pixels: "
+        "set reg_decoded_bbox=True in a head that predicts deltas.");
+    return std::make_tuple(out, of_pred, of_target);
   });
 }
 
@@ -158,19 +212,24 @@ at::Tensor gaussian_distance_cpu(
     const at::Tensor& pred, const at::Tensor& target, const std::optional<at::Tensor>& weight,
     std::string_view kind, double alpha, bool normalize, double scale, bool sqrt,
     std::string_view fun, double tau) {
+  return std::get<0>(gaussian_distance_with_gradients_cpu(
+      pred, target, weight, kind, alpha, normalize, scale, sqrt, fun, tau, {false, false}));
+}
+
+at::Tensor scale_gradient_cpu(
+    const at::Tensor& grad, const at::Tensor& rows, const std::optional<at::Tensor>& weight) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the result must not count as a view
-  check_boxes(pred, target, weight);
-  const Options options = make_options(kind, alpha, normalize, scale, sqrt, fun, tau);
-  return with_dtype_of(pred, [&](auto zero) {
+  check_boxes(rows, rows, weight);
+  check_grad(grad, rows);
+  return with_dtype_of(rows, [&](auto zero) {
     using T = decltype(zero);
-    const at::Tensor out = at::empty({pred.size(0)}, pred.options());
-    const at::Tensor p = pred.contiguous(), t = target.contiguous();
-    std::atomic<int64_t> bad(pred.size(0));
-    forward(Boxes<T>(p, t, weight), options, out.mutable_data_ptr<T>(), bad);
-    TORCH_CHECK_VALUE(
-        bad == pred.size(0), "gaussian_distance: pred[", bad, "] or target[", bad,
-        "] has a negative side or an entry that is not finite. Boxes must be decoded, in pixels: "
-        "set reg_decoded_bbox=True in a head that predicts deltas.");
+    const bool same = grad.stride(0) == 0;  // as sums pass it on
+    const at::Tensor grads = (same ? grad : grad.contiguous()).to(rows.scalar_type());
+    const at::Tensor r = rows.contiguous(), w = contiguous(weight);
+    const at::Tensor out = at::empty(rows.sizes(), rows.options());
+    scale(
+        r.const_data_ptr<T>(), w.defined() ? w.const_data_ptr<T>() : nullptr,
+        grads.const_data_ptr<T>(), same, rows.size(0), rows.size(1), out.mutable_data_ptr<T>());
     return out;
   });
 }
@@ -179,29 +238,19 @@ std::tuple<at::Tensor, at::Tensor> gaussian_distance_backward_cpu(
     const at::Tensor& grad, const at::Tensor& pred, const at::Tensor& target,
     const std::optional<at::Tensor>& weight, std::string_view kind, double alpha, bool normalize,
     double scale, bool sqrt, std::string_view fun, double tau, std::array<bool, 2> output_mask) {
-  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // the results must not count as views
-  check_boxes(pred, target, weight);
   check_grad(grad, pred);
-  const Options options = make_options(kind, alpha, normalize, scale, sqrt, fun, tau);
-  return with_dtype_of(pred, [&](auto zero) {
-    using T = decltype(zero);
-    const auto make = [&](bool asked) {
-      return asked ? at::empty(pred.sizes(), pred.options()) : at::empty({0}, pred.options());
-    };
-    const auto data_of = [](const at::Tensor& out, bool asked) {
-      return asked ? out.mutable_data_ptr<T>() : nullptr;
-    };
-    const at::Tensor of_pred = make(output_mask[0]), of_target = make(output_mask[1]);
-    const at::Tensor p = pred.contiguous(), t = target.contiguous();
-    backward(
-        Boxes<T>(p, t, weight), Column<T>(grad.to(pred.scalar_type())), options,
-        data_of(of_pred, output_mask[0]), data_of(of_target, output_mask[1]));
-    return std::make_tuple(of_pred, of_target);
-  });
+  const auto [out, of_pred, of_target] = gaussian_distance_with_gradients_cpu(
+      pred, target, weight, kind, alpha, normalize, scale, sqrt, fun, tau, output_mask);
+  const auto scaled = [&](const at::Tensor& rows, bool asked) {
+    return asked ? scale_gradient_cpu(grad, rows, weight) : rows;
+  };
+  return {scaled(of_pred, output_mask[0]), scaled(of_target, output_mask[1])};
 }
 
 TORCH_LIBRARY_IMPL(mmext, CPU, m) {
   m.impl("gaussian_distance", &gaussian_distance_cpu);
+  m.impl("_gaussian_distance_with_gradients", &gaussian_distance_with_gradients_cpu);
+  m.impl("_scale_gradient", &scale_gradient_cpu);
   m.impl("_gaussian_distance_backward", &gaussian_distance_backward_cpu);
 }
 

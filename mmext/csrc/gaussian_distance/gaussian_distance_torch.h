@@ -62,6 +62,11 @@ inline void check_grad(const at::Tensor& grad, const at::Tensor& pred) {
       pred.size(0), "] on ", pred.device());
 }
 
+// The tensor itself or a copy of it, or an undefined one for none.
+inline at::Tensor contiguous(const std::optional<at::Tensor>& tensor) {
+  return tensor ? tensor->contiguous() : at::Tensor();
+}
+
 // Calls run(zero of the working dtype).
 template <typename Run>
 auto with_dtype_of(const at::Tensor& boxes, const Run& run) {

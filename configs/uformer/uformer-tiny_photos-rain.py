@@ -1,0 +1,12 @@
+"""A tiny Uformer (arXiv 2106.03106) on photographs with rain, for two CPU cores.
+
+python tools/dataset_converters/photos.py
+python tools/train.py configs/uformer/uformer-tiny_photos-rain.py
+"""
+
+_base_ = "uformer-tiny_photos-noise25.py"
+
+prefix = dict(img="rain")
+train_dataloader = dict(dataset=dict(data_prefix=prefix))
+val_dataloader = dict(dataset=dict(data_prefix=prefix))
+test_dataloader = dict(dataset=dict(data_prefix=prefix))

@@ -1,0 +1,11 @@
+"""Uformer16 of version 1 on SIDD; its decoder attends to its own and the encoder's features.
+
+python tools/train.py configs/uformer/uformer-v1-16-concat-cross_sidd.py
+"""
+
+_base_ = "uformer-b_sidd.py"
+model = dict(
+    generator=dict(
+        _delete_=True, type="mmext.Uformer", arch="T", modulator=False, skip="concat_cross"
+    ),
+)

@@ -1,0 +1,26 @@
+"""Real camera noise (PolyU, 100 crops of 512 x 512), merged over a model's config.
+
+The data set does not come with mmext: it is read from ``$MMEXT_SHARED/data/polyu`` (``noisy``,
+``clean``, lists in ``splits``; default ``../shared``). Scenes of the splits are disjoint.
+"""
+
+import os
+
+data_root = os.environ.get("MMEXT_SHARED", "../shared") + "/data/polyu/"
+names = dict(img="{}.jpg", gt="{}.jpg")
+prefix = dict(img="noisy", gt="clean")
+train_dataloader = dict(
+    dataset=dict(
+        data_root=data_root, ann_file="splits/train.txt", data_prefix=prefix, filename_tmpl=names
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        data_root=data_root, ann_file="splits/val.txt", data_prefix=prefix, filename_tmpl=names
+    )
+)
+test_dataloader = dict(
+    dataset=dict(
+        data_root=data_root, ann_file="splits/test.txt", data_prefix=prefix, filename_tmpl=names
+    )
+)

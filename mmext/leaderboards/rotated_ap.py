@@ -1,6 +1,5 @@
 """What the benchmarks of rotated boxes share: reading predictions, AP at several thresholds."""
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from mmext.rotated.evaluation import (
     score_matches,
 )
 from mmext.rotated.evaluation.samples import image_name, join_predictions, prediction_of
+
+from .predictions import read_samples
 
 IOU_THRS = tuple(np.linspace(0.5, 0.95, 10).round(2).tolist())
 """0.5, 0.55, ..., 0.95."""
@@ -36,19 +37,8 @@ def load_predictions(source: Path, classes: Sequence[str], *, task: int = 1) -> 
     source = Path(source)
     if source.suffix not in (".pkl", ".pickle"):
         return read_task_files(source, classes, task=task)
-    if not source.is_file():
-        raise FileNotFoundError(f"prediction file {str(source)!r} does not exist")
-    try:
-        with source.open("rb") as file:
-            samples = pickle.load(file)
-        names = [image_name(sample) for sample in samples]
-        predictions = [prediction_of(sample) for sample in samples]
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{source} is no list of data samples ({error}): expected what tools/test.py --out "
-            "writes"
-        ) from error
-    return join_predictions(names, predictions)
+    samples = read_samples(source, lambda sample: (image_name(sample), prediction_of(sample)))
+    return join_predictions(*zip(*samples, strict=True)) if samples else join_predictions([], [])
 
 
 def average_precision(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..keypoints.corner_decode import CornerPairs
 from ..keypoints.soft_nms import box_iou, suppress
+from ..keypoints.views import View
 from .proposals import Proposals
 
 # Detections of one view that are compared with those of the other in one go: bounds the memory.
@@ -84,6 +85,32 @@ def best_pairs(
     return found
 
 
+def to_pixels(
+    found: Sequence[CornerPairs],
+    batch_img_metas: Sequence[Mapping[str, Any]],
+    map_shape: Sequence[int],
+    *,
+    rescale: bool,
+) -> list[CornerPairs]:
+    """Take the pairs of each image from cells to pixels.
+
+    Args:
+        found (Sequence[CornerPairs]): From :func:`best_pairs`.
+        batch_img_metas (Sequence[dict]): See :meth:`mmext.detection.keypoints.views.View.of`.
+        map_shape (Sequence[int]): Height and width of the maps.
+        rescale (bool): Whether to go back to the original image.
+
+    Returns:
+        list[CornerPairs]: The same, with a score of -1 where a box reaches out of the image.
+    """
+    images = []
+    for pairs, meta in zip(found, batch_img_metas, strict=True):
+        view = View.of(meta, map_shape, pairs.boxes, rescale=rescale)
+        boxes, outside = view.boxes(pairs.boxes)
+        images.append(pairs._replace(boxes=boxes, scores=pairs.scores.masked_fill(outside, -1)))
+    return images
+
+
 def flip_support(
     pairs: CornerPairs, others: CornerPairs, *, min_iou: float = 0.3, plus_one: bool = True
 ) -> Tensor:
@@ -124,30 +151,26 @@ def pool_views(views: Sequence[CornerPairs]) -> CornerPairs:
     return CornerPairs(*(part[positive] for part in pooled))
 
 
-def detect(
+def merge_views(
     views: Sequence[CornerPairs],
     flipped: Sequence[bool],
     *,
     flip_consistency: Mapping[str, Any] | None,
-    nms: Mapping[str, Any],
-    max_per_img: int,
     plus_one: bool = True,
-) -> InstanceData:
-    """Turn the detections of one image, from one or several views, into objects.
+) -> CornerPairs:
+    """Compare the plain views of an image with the mirrored ones, and pool all.
 
-    Where there are both plain and mirrored views, each score is multiplied by 1 + the overlap with
-    the best partner in the views of the other kind. So scores are up to 2, or up to 4.
+    Where there are both, each score is multiplied by 1 + the overlap with the best partner in the
+    views of the other kind. So scores are up to 2, or up to 4.
 
     Args:
         views (Sequence[CornerPairs]): In pixels of the original image.
         flipped (Sequence[bool]): Which of them are mirrored.
         flip_consistency (dict | None): Arguments of :func:`flip_support`; None leaves it out.
-        nms (dict): Arguments of :func:`mmext.detection.keypoints.soft_nms.suppress`.
-        max_per_img (int): Detections kept.
         plus_one (bool): Whether a box is ``x2 - x1 + 1`` wide when overlaps are computed.
 
     Returns:
-        InstanceData: ``bboxes`` (K, 4), ``scores`` (K,) and ``labels`` (K,), best first.
+        CornerPairs: Those of all views with a score above zero.
     """
     kinds = [
         pool_views([view for view, flip in zip(views, flipped, strict=True) if flip == kind])
@@ -163,7 +186,32 @@ def detect(
             kind._replace(scores=kind.scores * (1 + more))
             for kind, more in zip(kinds, support, strict=True)
         ]
-    pooled = pool_views(kinds)
+    return pool_views(kinds)
+
+
+def detect(
+    views: Sequence[CornerPairs],
+    flipped: Sequence[bool],
+    *,
+    flip_consistency: Mapping[str, Any] | None,
+    nms: Mapping[str, Any],
+    max_per_img: int,
+    plus_one: bool = True,
+) -> InstanceData:
+    """Turn the detections of one image, from one or several views, into objects.
+
+    Args:
+        views (Sequence[CornerPairs]): See :func:`merge_views`.
+        flipped (Sequence[bool]): See :func:`merge_views`.
+        flip_consistency (dict | None): See :func:`merge_views`.
+        nms (dict): Arguments of :func:`mmext.detection.keypoints.soft_nms.suppress`.
+        max_per_img (int): Detections kept.
+        plus_one (bool): Whether a box is ``x2 - x1 + 1`` wide when overlaps are computed.
+
+    Returns:
+        InstanceData: ``bboxes`` (K, 4), ``scores`` (K,) and ``labels`` (K,), best first.
+    """
+    pooled = merge_views(views, flipped, flip_consistency=flip_consistency, plus_one=plus_one)
     kept = suppress(
         pooled.boxes,
         pooled.scores,

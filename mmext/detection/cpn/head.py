@@ -22,8 +22,7 @@ from ..keypoints.corner_head import CornerHead, Losses
 from ..keypoints.pooling import CascadeCornerPool
 from ..keypoints.predictor import HEAT_BIAS, heat_loss
 from ..keypoints.targets import KeypointTargets, RadiusForm
-from ..keypoints.views import View
-from .decode import best_pairs, detect, fuse_scores, passing
+from .decode import best_pairs, detect, fuse_scores, passing, to_pixels
 from .proposals import Proposals, SampledRoIs, propose, sample_rois, to_rois
 from .roi_branch import RoIBranch, RoIForm
 
@@ -294,10 +293,43 @@ class CPNHead(CornerHead):
         """Pair corners with the settings of ``train_cfg`` or ``test_cfg``."""
         return propose(tl_heat, br_heat, num_peaks=cfg["num_peaks"], kernel=cfg["kernel"])
 
+    def group(
+        self, proposals: Proposals, grouping_map: Tensor, threshold: float
+    ) -> tuple[Proposals, Tensor]:
+        """Let the binary classifier of the last stack choose proposals.
+
+        Args:
+            proposals (Proposals): Of the batch.
+            grouping_map (Tensor): (B, ..., H, W).
+            threshold (float): Least probability.
+
+        Returns:
+            tuple[Proposals, Tensor]: Those that pass, see :func:`passing`, and whether (N,) each is
+            below the threshold after all.
+        """
+        rois = to_rois(proposals.images, proposals.boxes, plus_one=self.legacy_plus_one)
+        grouping = self.groupings[-1].classify(grouping_map, rois)[:, 0].float().sigmoid()
+        passed = passing(grouping, proposals.images, len(grouping_map), threshold)
+        return proposals.take(passed), grouping[passed] < threshold
+
+    def class_prob(self, proposals: Proposals, region_map: Tensor) -> Tensor:
+        """Ask the multi-class classifier of the last stack about the classes of the corners.
+
+        Args:
+            proposals (Proposals): Of the batch.
+            region_map (Tensor): (B, ..., H, W).
+
+        Returns:
+            Tensor: (N,) probability that a proposal is an object of its class.
+        """
+        rois = to_rois(proposals.images, proposals.boxes, plus_one=self.legacy_plus_one)
+        region = self.regions[-1].classify(region_map, rois).float().sigmoid()
+        return region.gather(1, proposals.labels[:, None])[:, 0]
+
     def classify(
         self, proposals: Proposals, grouping_map: Tensor, region_map: Tensor, threshold: float
     ) -> tuple[Proposals, Tensor]:
-        """Run the second stage of the last stack on proposals.
+        """Run the second stage on proposals, see :meth:`group` and :meth:`class_prob`.
 
         Args:
             proposals (Proposals): Of the batch.
@@ -306,15 +338,11 @@ class CPNHead(CornerHead):
             threshold (float): Least probability of the binary classifier.
 
         Returns:
-            tuple[Proposals, Tensor]: Those that pass, see :func:`passing`, and their fused scores,
-            less one where they are below the threshold after all, as in the official code.
+            tuple[Proposals, Tensor]: Those that pass, and their fused scores, less one where they
+            are below the threshold after all, as in the official code.
         """
-        rois = to_rois(proposals.images, proposals.boxes, plus_one=self.legacy_plus_one)
-        grouping = self.groupings[-1].classify(grouping_map, rois)[:, 0].float().sigmoid()
-        passed = passing(grouping, proposals.images, len(grouping_map), threshold)
-        kept, below = proposals.take(passed), grouping[passed] < threshold
-        region = self.regions[-1].classify(region_map, rois[passed]).float().sigmoid()
-        prob = region.gather(1, kept.labels[:, None])[:, 0]
+        kept, below = self.group(proposals, grouping_map, threshold)
+        prob = self.class_prob(kept, region_map)
         return kept, fuse_scores(kept.scores, prob) - below.to(prob)
 
     def predict_by_feat(
@@ -372,13 +400,8 @@ class CPNHead(CornerHead):
         Returns:
             list[CornerPairs]: One per image, in pixels.
         """
-        tl_heat, br_heat, tl_offset, br_offset, grouping_map, region_map = maps
+        tl_heat, br_heat, *offsets, grouping_map, region_map = maps
         proposals = self._propose(tl_heat, br_heat, cfg)
         proposals, scores = self.classify(proposals, grouping_map, region_map, cfg["grouping_thr"])
-        found = best_pairs(proposals, scores, tl_offset, br_offset, num_pairs=cfg["num_pairs"])
-        images = []
-        for pairs, meta in zip(found, batch_img_metas, strict=True):
-            view = View.of(meta, tl_heat.shape[-2:], pairs.boxes, rescale=rescale)
-            boxes, outside = view.boxes(pairs.boxes)
-            images.append(pairs._replace(boxes=boxes, scores=pairs.scores.masked_fill(outside, -1)))
-        return images
+        pairs = best_pairs(proposals, scores, *offsets, num_pairs=cfg["num_pairs"])
+        return to_pixels(pairs, batch_img_metas, tl_heat.shape[-2:], rescale=rescale)

@@ -1,6 +1,8 @@
 import itertools
 
+import pytest
 import torch
+from mmdet.models.utils import get_local_maximum, get_topk_from_heatmap
 
 from mmext.detection.keypoints.corner_decode import pair_corners
 from mmext.detection.keypoints.peaks import Peaks, find_peaks
@@ -25,6 +27,20 @@ def test_maps_in_channels_last_memory():
     found = find_peaks(heat.contiguous(memory_format=torch.channels_last), num_peaks=9)
     for part, expected in zip(found, find_peaks(heat, num_peaks=9), strict=True):
         assert torch.equal(part, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 40, 30), (3, 4, 1, 2), (1, 1, 50, 3), (1, 9, 2, 60)])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_peaks_as_mmdet_finds_them(shape, kernel):
+    heat = (torch.randperm(torch.Size(shape).numel()) + 1.0).view(shape)
+    found = find_peaks(heat, num_peaks=60, kernel=kernel)
+    maxima = get_local_maximum(heat, kernel).contiguous()
+    scores, cells, labels, ys, xs = get_topk_from_heatmap(maxima, k=min(60, maxima[0].numel()))
+    peaks = scores > 0  # others have no order
+    assert torch.equal(found.scores, scores)
+    assert torch.equal(found.cells[peaks], cells[peaks])
+    assert torch.equal(found.labels[peaks], labels[peaks])
+    assert torch.equal(found.points[peaks], torch.stack((xs, ys), -1)[peaks].float())
 
 
 def test_fewer_cells_than_peaks_and_constant_maps():

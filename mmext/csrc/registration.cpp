@@ -8,6 +8,10 @@
 #include <torch/library.h>
 
 TORCH_LIBRARY(mmext, m) {
+  m.def("biased_attention(Tensor q, Tensor k, Tensor v, Tensor bias, int num_heads) -> Tensor");
+  m.def(
+      "_biased_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor bias, "
+      "int num_heads) -> (Tensor grad_q, Tensor grad_k, Tensor grad_v, Tensor grad_bias)");
   m.def("corner_pool(Tensor x, str mode) -> Tensor");
   m.def("_corner_pool_backward(Tensor grad, Tensor x, str mode) -> Tensor");
   m.def(

@@ -1,5 +1,6 @@
 """Custom operators: each file holds one op, its typed wrapper and its pure-torch reference."""
 
+from .biased_attention import biased_attention
 from .corner_pool import corner_pool
 from .deform_conv import deform_conv2d
 from .deform_conv_layers import DCN, DCNv2
@@ -10,6 +11,7 @@ from .rotated_iou import rotated_iou
 __all__ = [
     "DCN",
     "DCNv2",
+    "biased_attention",
     "corner_pool",
     "deform_conv2d",
     "gaussian_distance",

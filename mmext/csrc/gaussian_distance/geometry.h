@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "gaussian_distance/elementary.h"
+#include "elementary.h"
 
 namespace mmext::gaussian_distance {
 

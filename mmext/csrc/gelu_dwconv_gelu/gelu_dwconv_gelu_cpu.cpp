@@ -31,10 +31,17 @@ constexpr int64_t kGrain = 1 << 15;  // numbers per thread at least
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Cuts a length into as few equal parts as have at most `most`: threads get the same number of tiles,
+// and a narrow last one would leave all but one of them idle.
+int64_t part_of(int64_t length, int64_t most) {
+  return length == 0 ? 1 : divide_up(length, divide_up(length, most));
+}
+
 // The tiles of a batch, all blocks of channels of a place one after the other.
 struct Tiling {
   int64_t batch, height, width, channels;
-  int64_t down = divide_up(height, kRows), across = divide_up(width, kColumns);
+  int64_t rows = part_of(height, kRows), columns = part_of(width, kColumns);
+  int64_t down = divide_up(height, rows), across = divide_up(width, columns);
   int64_t blocks = divide_up(channels, kDepth);
 
   explicit Tiling(const at::Tensor& x)
@@ -45,16 +52,15 @@ struct Tiling {
   // Calls visit(tile, offset of its image, place, block), from several threads.
   template <typename Visit>
   void for_each(const Visit& visit) const {
-    const int64_t size = std::min(height, kRows) * std::min(width, kColumns) * kDepth;
-    const int64_t grain = divide_up(kGrain, std::max<int64_t>(size, 1));
+    const int64_t grain = divide_up(kGrain, rows * columns * kDepth);
     at::parallel_for(0, places() * blocks, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t block = i % blocks, place = i / blocks;
-        const int64_t row = place / across % down * kRows, column = place % across * kColumns;
+        const int64_t row = place / across % down * rows, column = place % across * columns;
         const int64_t channel = block * kDepth;
         const Tile tile{
-            height, width, channels, row, std::min(kRows, height - row), column,
-            std::min(kColumns, width - column), channel, std::min(kDepth, channels - channel)};
+            height, width, channels, row, std::min(rows, height - row), column,
+            std::min(columns, width - column), channel, std::min(kDepth, channels - channel)};
         visit(tile, place / (across * down) * height * width * channels, place, block);
       }
     });

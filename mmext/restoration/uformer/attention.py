@@ -1,90 +1,12 @@
 """Attention within windows, with the norms in front of it."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .pieces import Piece, pays, piece_numel, ranges, run_in_pieces
+from ...ops import biased_attention
+from .pieces import Piece, add_in_pieces, pays, piece_numel, ranges
 from .windows import WindowLayout, to_maps, to_windows
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None = None) -> Tensor:
-    """Multi-head attention on tokens whose channels are laid out head by head.
-
-    Args:
-        q (Tensor): (n, N, C).
-        k (Tensor): (n, M, C).
-        v (Tensor): (n, M, C).
-        num_heads (int): Heads h.
-        bias (Tensor | None): (h, N, M), added to the logits.
-
-    Returns:
-        Tensor: (n, N, C).
-    """
-    learns = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    if learns and q.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _LearnedBiasAttention.apply(q, k, v, bias, num_heads)
-    return _attend(q, k, v, num_heads, bias)
-
-
-def _split_heads(tokens: Tensor, num_heads: int) -> Tensor:
-    """View (n, N, C) as (n, h, N, C / h)."""
-    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor | None) -> Tensor:
-    q, k, v = (_split_heads(tokens, num_heads) for tokens in (q, k, v))
-    mask = None if bias is None else bias[None].to(q.dtype)
-    out = functional.scaled_dot_product_attention(q, k, v, mask)
-    return out.transpose(1, 2).flatten(2)
-
-
-class _LearnedBiasAttention(torch.autograd.Function):
-    """Attention whose bias learns; for CPUs.
-
-    torch's fused kernel has no gradient for the bias there, and what replaces it stores logits and
-    probabilities several times over. Here the forward pass is the fused one, and the backward pass
-    makes the probabilities again, for some windows at a time.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, num_heads: int) -> Tensor:
-        ctx.num_heads = num_heads
-        ctx.save_for_backward(q, k, v, bias)
-        # The fused kernel is not taken for a bias that requires a gradient, wanted here or not.
-        return _attend(q, k, v, num_heads, bias.detach())
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *tokens, bias = ctx.saved_tensors
-        grads = [torch.empty_like(t) for t in tokens]
-        bias_grad = torch.zeros_like(bias)
-        for begin, end in ranges(len(grad), piece_numel() // bias.numel()):
-            part = slice(begin, end)
-            q, k, v, out_grad = (
-                _split_heads(t[part], ctx.num_heads).flatten(0, 1) for t in (*tokens, grad)
-            )
-            scale = q.shape[-1] ** -0.5
-            # In the dtype of the bias, at least float32, whatever the tokens are.
-            logits = torch.bmm(q, k.mT).view(-1, *bias.shape)
-            wide = torch.add(bias, logits, alpha=scale).softmax(-1).flatten(0, 1)
-            logits_grad = torch._softmax_backward_data(
-                torch.bmm(out_grad, v.mT).to(bias.dtype), wide, -1, bias.dtype
-            )
-            bias_grad += logits_grad.view(-1, *bias.shape).sum(0)
-            logits_grad = logits_grad.to(q.dtype)
-            parts = (
-                torch.bmm(logits_grad, k).mul_(scale),
-                torch.bmm(logits_grad.mT, q).mul_(scale),
-                torch.bmm(wide.to(q.dtype).mT, out_grad),
-            )
-            for whole, one in zip(grads, parts, strict=True):
-                one = one.unflatten(0, (-1, ctx.num_heads))
-                _split_heads(whole[part], ctx.num_heads).copy_(one)
-        return *grads, bias_grad, None
 
 
 class SeparableConv(nn.Module):
@@ -200,32 +122,36 @@ class WindowAttention(nn.Module):
         if self.modulator is not None:
             tokens = tokens + self.modulator
         bias = self.bias() if mask is None else self.bias() + mask
-        return self.proj(attend(*self.qkv(tokens), self.num_heads, bias))
+        return self.proj(biased_attention(*self.qkv(tokens), bias, self.num_heads))
 
 
-def window_attention(layer: WindowAttention, x: Tensor, layout: WindowLayout) -> Tensor:
-    """Apply self-attention to maps, without gradients in pieces where that pays.
+def add_window_attention(
+    x: Tensor, layer: WindowAttention, drop_path: nn.Module, layout: WindowLayout
+) -> Tensor:
+    """Add self-attention to maps, without gradients in pieces where that pays.
 
     Args:
-        layer (WindowAttention): The layer.
         x (Tensor): (B, H, W, C).
+        layer (WindowAttention): The layer.
+        drop_path (nn.Module): What its output goes through.
         layout (WindowLayout): How the maps are cut.
 
     Returns:
         Tensor: (B, H, W, C).
     """
     windows = to_windows(x, layout)
-    if not pays(windows, 3 * windows.numel()):
+    if not pays(drop_path, windows, 3 * windows.numel()):
         parts = zip(windows.split(layout.counts), layout.masks, strict=True)
         outputs = [layer(part, mask) for part, mask in parts]
-        return to_maps(outputs[0] if len(outputs) == 1 else torch.cat(outputs), layout)
+        out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return x + drop_path(to_maps(out, layout))
     pieces, start = [], 0
     for count, mask in zip(layout.counts, layout.masks, strict=True):
         for begin, end in ranges(count, piece_numel() // (3 * windows[0].numel())):
             where = (slice(start + begin, start + end),)
             pieces.append(Piece(source=where, target=where, args=(mask,)))
         start += count
-    return to_maps(run_in_pieces(layer, windows, pieces), layout)
+    return to_maps(add_in_pieces(layer, windows, pieces), layout)
 
 
 class TableAttention(nn.Module):
@@ -250,6 +176,7 @@ class TableAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what is to be added to (B, H, W, C) maps."""
-        k, v = self.kv(self.table)[None].chunk(2, -1)
-        out = attend(self.q(x.reshape(1, -1, x.shape[-1])), k, v, self.num_heads)
-        return self.proj(out).view(x.shape)
+        tokens = (self.q(x).flatten(0, 2), *self.kv(self.table).chunk(2, -1))
+        heads = (t.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)[None] for t in tokens)
+        out = functional.scaled_dot_product_attention(*heads)[0]
+        return self.proj(out.transpose(0, 1).flatten(1)).view(x.shape)

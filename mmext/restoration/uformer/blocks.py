@@ -3,8 +3,8 @@
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from .attention import TableAttention, WindowAttention, window_attention
-from .feed_forward import FEED_FORWARDS, feed_forward
+from .attention import TableAttention, WindowAttention, add_window_attention
+from .feed_forward import FEED_FORWARDS, add_feed_forward
 from .skips import ConcatCrossAttention, CrossAttention, cross_attention
 from .windows import window_layout
 
@@ -73,7 +73,7 @@ class LeWinBlock(nn.Module):
         if self.cross_modulator is not None:
             x = x + self.cross_modulator(x)
         if self.attn is not None:
-            x = x + self.drop_path(window_attention(self.attn, x, layout))
+            x = add_window_attention(x, self.attn, self.drop_path, layout)
         if self.cross_attn is not None:
             x = x + self.drop_path(cross_attention(self.cross_attn, x, skip, layout))
-        return x + self.drop_path(feed_forward(self.ffn, x))
+        return add_feed_forward(x, self.ffn, self.drop_path)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...ops import gelu_dwconv_gelu
-from .pieces import Piece, pays, piece_numel, ranges, run_in_pieces
+from .pieces import Piece, add_in_pieces, pays, piece_numel, ranges
 
 _PIECE_COLUMNS = 256
 _ALL = (slice(None), slice(None))
@@ -65,20 +65,21 @@ class LeFF(FeedForward):
         return gelu_dwconv_gelu(hidden, self.dwconv.weight, self.dwconv.bias)
 
 
-def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
-    """Apply a feed-forward layer to maps, without gradients in pieces where that pays.
+def add_feed_forward(x: Tensor, layer: FeedForward, drop_path: nn.Module) -> Tensor:
+    """Add a feed-forward layer to maps, without gradients in pieces where that pays.
 
     Args:
-        layer (FeedForward): The layer.
         x (Tensor): (B, H, W, C).
+        layer (FeedForward): The layer.
+        drop_path (nn.Module): What its output goes through.
 
     Returns:
         Tensor: (B, H, W, C).
     """
     batch, height, width, _ = x.shape
     hidden = layer.fc1.out_features
-    if not pays(x, batch * height * width * hidden):
-        return layer(x)
+    if not pays(drop_path, x, batch * height * width * hidden):
+        return x + drop_path(layer(x))
     tokens = piece_numel() // hidden
     # Whole images if they are small, else parts of one whose border is short for their area.
     images = tokens // (height * width)
@@ -90,7 +91,7 @@ def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
         for of_rows in ranges(height, rows)
         for of_columns in ranges(width, columns)
     ]
-    return run_in_pieces(layer, x, pieces)
+    return add_in_pieces(layer, x, pieces)
 
 
 def _piece(

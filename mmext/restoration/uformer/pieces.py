@@ -41,10 +41,11 @@ def piece_numel() -> int:
     return _PIECE_NUMEL * torch.get_num_threads()
 
 
-def pays(x: Tensor, wide_numel: int) -> bool:
+def pays(drop_path: nn.Module, x: Tensor, wide_numel: int) -> bool:
     """Tell whether a layer is faster in pieces.
 
     Args:
+        drop_path (nn.Module): What the layer's output goes through; nothing, out of training.
         x (Tensor): (..., C) input of the layer.
         wide_numel (int): Numbers in the widest map that the layer makes of it.
 
@@ -52,9 +53,10 @@ def pays(x: Tensor, wide_numel: int) -> bool:
         bool: Never in training, on an accelerator, where large launches win, or while compiling,
         which fuses.
     """
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if drop_path.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    return wide_numel > piece_numel() and x.shape[-1] <= _MAX_CHANNELS
+    fits = wide_numel <= piece_numel() or x.shape[-1] > _MAX_CHANNELS
+    return x.device.type == "cpu" and not fits
 
 
 def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
@@ -63,22 +65,22 @@ def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
         yield begin, min(begin + max(step, 1), length)
 
 
-def run_in_pieces(layer: nn.Module, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
-    """Compute ``layer`` piece by piece, without gradients.
+def add_in_pieces(layer: nn.Module, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+    """Compute ``x + layer(x)`` piece by piece, without gradients.
 
     Args:
-        layer (nn.Module): Maps ``x[piece.source], *piece.args`` to ``out[piece.target]``. Draws no
-            random numbers.
+        layer (nn.Module): Maps ``x[piece.source], *piece.args`` to what is added to
+            ``x[piece.target]``. Draws no random numbers.
         x (Tensor): Input; the output has its shape.
         pieces (Sequence[Piece]): Their targets fill the output, each place once.
 
     Returns:
-        Tensor: The output, in the dtype that the layer returns.
+        Tensor: The sum, in the dtype that torch has for it.
     """
     out = None
     for piece in pieces:
         part = layer(x[piece.source], *piece.args)
         if out is None:
-            out = part.new_empty(x.shape)
-        out[piece.target] = part
+            out = x.new_empty(x.shape, dtype=torch.result_type(x, part))
+        torch.add(x[piece.target], part, out=out[piece.target])
     return out

@@ -6,7 +6,8 @@ Both come from version 1 of the paper; the second one kept concatenation only.
 import torch
 from torch import Tensor, nn
 
-from .attention import RelativePositionBias, attend
+from ...ops import biased_attention
+from .attention import RelativePositionBias
 from .windows import WindowLayout, to_maps, to_windows
 
 
@@ -42,7 +43,7 @@ class CrossAttention(nn.Module):
         """
         k, v = self.kv(self.norm_kv(skip)).chunk(2, -1)
         bias = self.bias() if mask is None else self.bias() + mask
-        return self.proj(attend(self.q(self.norm(windows)), k, v, self.num_heads, bias))
+        return self.proj(biased_attention(self.q(self.norm(windows)), k, v, bias, self.num_heads))
 
 
 class ConcatCrossAttention(nn.Module):
@@ -77,7 +78,7 @@ class ConcatCrossAttention(nn.Module):
         k, v = (torch.cat(pair, 1) for pair in zip(own, others, strict=True))
         bias = self.bias() if mask is None else self.bias() + mask
         bias = bias.repeat_interleave(2, -1) if self.misaligned else bias.repeat(1, 1, 2)
-        return self.proj(attend(q, k, v, self.num_heads, bias))
+        return self.proj(biased_attention(q, k, v, bias, self.num_heads))
 
 
 def cross_attention(

@@ -2,23 +2,26 @@
 
 import pytest
 import torch
+from mmcv.cnn.bricks import DropPath
 from torch.nn import functional
 
 from mmext.restoration.uformer import feed_forward, pieces
-from mmext.restoration.uformer.attention import WindowAttention, attend, window_attention
+from mmext.restoration.uformer.attention import WindowAttention, add_window_attention
 from mmext.restoration.uformer.feed_forward import FeedForward, LeFF
 from mmext.restoration.uformer.windows import window_layout
+
+ALL_PATHS = torch.nn.Identity().eval()
 
 
 def limit(monkeypatch, numel):
     monkeypatch.setattr(pieces, "_PIECE_NUMEL", numel // torch.get_num_threads())
 
 
-def apply(layer, x):
+def apply(layer, x, drop_path=ALL_PATHS):
     if isinstance(layer, WindowAttention):
         layout = window_layout(tuple(x.shape[:3]), 8, 4, x.device)
-        return window_attention(layer, x, layout)
-    return feed_forward.feed_forward(layer, x)
+        return add_window_attention(x, layer, drop_path, layout)
+    return feed_forward.add_feed_forward(x, layer, drop_path)
 
 
 LAYERS = {
@@ -50,7 +53,7 @@ def test_values_are_those_of_the_whole(layer, numel, monkeypatch):
 def reference(layer, x):
     """A LeFF in one line of torch's own functions."""
     hidden = functional.gelu(layer.fc1(layer.norm(x))).permute(0, 3, 1, 2)
-    return layer.fc2(functional.gelu(layer.dwconv(hidden)).permute(0, 2, 3, 1))
+    return x + layer.fc2(functional.gelu(layer.dwconv(hidden)).permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
@@ -58,10 +61,10 @@ def test_gradients_of_leff_are_those_of_torch(dtype, monkeypatch):
     limit(monkeypatch, 100 * 16)  # tokens at a time
     layer, x = LeFF(4), torch.randn(2, 13, 21, 4, requires_grad=True)
     results = []
-    for function in (reference, feed_forward.feed_forward):
+    for function in (reference, apply):
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             out = function(layer, x)
-        assert out.dtype == (dtype or torch.float32)
+        assert out.dtype == torch.float32
         results.append(torch.autograd.grad(out.float().square().sum(), (x, *layer.parameters())))
     precision = 0.02 if dtype else 1e-6
     for one, other in zip(*results, strict=True):
@@ -74,13 +77,13 @@ def test_frozen_parameters_and_inputs():
     layer = LeFF(4)
     layer.fc1.requires_grad_(False)
     layer.dwconv.requires_grad_(False)
-    feed_forward.feed_forward(layer, torch.randn(1, 8, 8, 4)).sum().backward()
+    apply(layer, torch.randn(1, 8, 8, 4)).sum().backward()
     assert layer.fc1.weight.grad is None
     assert layer.dwconv.weight.grad is None
     assert layer.fc2.weight.grad is not None
     layer.requires_grad_(False)
     x = torch.randn(1, 8, 8, 4, requires_grad=True)
-    feed_forward.feed_forward(layer, x).sum().backward()
+    apply(layer, x).sum().backward()
     assert x.grad.abs().sum() > 0
 
 
@@ -89,22 +92,24 @@ def test_two_wide_maps_are_kept():
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t
     ):
-        feed_forward.feed_forward(LeFF(4), torch.randn(1, 32, 32, 4, requires_grad=True))
+        apply(LeFF(4), torch.randn(1, 32, 32, 4, requires_grad=True))
     assert sorted(t.numel() for t in kept.values())[-3:] == [32 * 32 * 4, *[32 * 32 * 16] * 2]
 
 
-@pytest.mark.parametrize("keys", [4, 8])
-def test_gradients_of_attention_with_a_bias(keys, monkeypatch):
-    limit(monkeypatch, 2 * 4 * keys)  # a window at a time
-    tokens = [torch.randn(3, n, 4, dtype=torch.double, requires_grad=True) for n in (4, keys, keys)]
-    bias = torch.randn(2, 4, keys, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda q, k, v, b: attend(q, k, v, 2, b), (*tokens, bias))
+def test_paths_are_dropped_without_gradients_too(layer, monkeypatch):
+    limit(monkeypatch, 1)
+    x = torch.randn(64, 8, 8, 4, dtype=torch.double)
+    with torch.no_grad():
+        whole = apply(layer, x)
+        out = apply(layer, x, DropPath(0.5))
+    dropped = out.eq(x).flatten(1).all(1)
+    assert 10 < dropped.sum() < 54
+    torch.testing.assert_close(out[~dropped], (2 * whole - x)[~dropped])
 
 
 def test_second_derivatives_are_refused():
     x = torch.randn(1, 8, 8, 4, requires_grad=True)
-    q, bias = torch.randn(1, 4, 4, requires_grad=True), torch.randn(1, 4, 4, requires_grad=True)
-    for out, leaf in ((apply(LeFF(4), x), x), (attend(q, q, q, 1, bias), q)):
-        (grad,) = torch.autograd.grad(out.square().sum(), leaf, create_graph=True)
-        with pytest.raises(RuntimeError, match=r"once_differentiable|no second derivative"):
+    for layer in (LeFF(4), WindowAttention(4, 2, 8, "linear", modulator=True)):
+        (grad,) = torch.autograd.grad(apply(layer, x).square().sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="no second derivative"):
             grad.sum().backward()

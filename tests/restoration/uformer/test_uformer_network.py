@@ -62,9 +62,9 @@ def test_any_size(size, skip):
 def test_large_odd_size_in_pieces_and_whole(monkeypatch):
     model, image = tiny().double().eval(), torch.rand(1, 3, 333, 500, dtype=torch.double)
     called = []
-    run_in_pieces = feed_forward.run_in_pieces
+    add_in_pieces = feed_forward.add_in_pieces
     monkeypatch.setattr(
-        feed_forward, "run_in_pieces", lambda *a: called.append(a) or run_in_pieces(*a)
+        feed_forward, "add_in_pieces", lambda *a: called.append(a) or add_in_pieces(*a)
     )
     with torch.no_grad():
         out = model(image)

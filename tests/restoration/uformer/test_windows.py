@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from mmext.restoration.uformer import windows
-from mmext.restoration.uformer.attention import WindowAttention, window_attention
+from mmext.restoration.uformer.attention import WindowAttention, add_window_attention
 from mmext.restoration.uformer.skips import (
     ConcatCrossAttention,
     CrossAttention,
@@ -44,6 +44,11 @@ def dense(q, k, v, num_heads, table, size, shift):
     logits = q @ k.mT / q.shape[-1] ** 0.5 + table[offset].permute(2, 0, 1)
     logits = logits.masked_fill(~together, -torch.inf)
     return (logits.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+
+def window_attention(layer, x, layout):
+    """What the layer adds to the maps."""
+    return add_window_attention(x, layer, torch.nn.Identity(), layout) - x
 
 
 @pytest.mark.parametrize("shift", SHIFTS)

@@ -3,13 +3,14 @@
 
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include "portability.h"
 
-namespace mmext::gaussian_distance {
+namespace mmext {
 
 // What differs between the two working types. Pi / 2 and ln 2 are sums of parts; the products of all
 // parts but the last with a small whole number are exact. kTerms is how long power series are.
@@ -112,6 +113,18 @@ MMEXT_HOST_DEVICE T logarithm(T x) {
   return times_ln2(y.exponent) + (T(2) * s + artanh_tail(s));
 }
 
+// 1 / n! for the terms of the exponential series.
+template <typename T>
+constexpr std::array<T, Number<T>::kTerms + 5> inverse_factorials() {
+  std::array<T, Number<T>::kTerms + 5> values{};
+  double factorial = 1;
+  for (size_t n = 0; n < values.size(); ++n) {
+    factorial *= n == 0 ? 1 : static_cast<double>(n);
+    values[n] = static_cast<T>(1 / factorial);
+  }
+  return values;
+}
+
 // exp(x) and exp(x) - 1; exp is 0 below kLowestExponent.
 template <typename T>
 struct Exponential {
@@ -125,8 +138,10 @@ MMEXT_HOST_DEVICE Exponential<T> exponential(T x) {
   x = vanishes ? N::kLowestExponent : x;
   const Rounded<T> k = round_to_whole(x * T(1.4426950408889634074));
   const T rest = (x - k.value * N::kLn2High) - k.value * N::kLn2Low;
-  T series = 1;
-  for (int n = N::kTerms + 4; n > 1; --n) series = T(1) + series * rest * (T(1) / T(n));
+  constexpr auto factors = inverse_factorials<T>();
+  T series = factors[N::kTerms + 4];
+  MMEXT_UNROLL
+  for (int n = N::kTerms + 3; n > 0; --n) series = series * rest + factors[n];
   series *= rest;
   const T power = bits_as<T>((k.bits + N::kBias) << N::kMantissa);
   const T grown = power * series;
@@ -169,4 +184,4 @@ MMEXT_HOST_DEVICE Direction<T> direction(T angle, T error, T quarters) {
   return {odd ? cos : sin, odd ? -sin : cos};
 }
 
-}  // namespace mmext::gaussian_distance
+}  // namespace mmext

@@ -1,0 +1,39 @@
+"""Semantic segmentation across domains; importing this package registers its parts."""
+
+from .networks import (
+    AdversarialLoss,
+    CycleGANGenerator,
+    DeepLabV2Head,
+    DeepLabV2ResNet,
+    FCN8sVGG16,
+    ImagePool,
+    ImageTranslator,
+    LogitsHead,
+    OutputDiscriminator,
+    PatchDiscriminator,
+    ProbabilityEncoderDecoder,
+    SemanticTerm,
+    TranslationDataPreprocessor,
+    adversarial_loss,
+    entropy_map,
+    semantic_distance,
+)
+
+__all__ = [
+    "AdversarialLoss",
+    "CycleGANGenerator",
+    "DeepLabV2Head",
+    "DeepLabV2ResNet",
+    "FCN8sVGG16",
+    "ImagePool",
+    "ImageTranslator",
+    "LogitsHead",
+    "OutputDiscriminator",
+    "PatchDiscriminator",
+    "ProbabilityEncoderDecoder",
+    "SemanticTerm",
+    "TranslationDataPreprocessor",
+    "adversarial_loss",
+    "entropy_map",
+    "semantic_distance",
+]

@@ -1,6 +1,10 @@
 """Semantic segmentation across domains; importing this package registers its parts."""
 
-from .networks import (
+from mmext.engine import import_host
+
+import_host("mmseg")  # silences a misleading line that it prints
+
+from .networks import (  # noqa: E402
     AdversarialLoss,
     CycleGANGenerator,
     DeepLabV2Head,

@@ -188,7 +188,7 @@ def test_files_of_torch_04_have_no_counts(bdl):
 
 
 def test_initial_weights_are_a_backbone(bdl, tmp_path, config_of):
-    initial = {f"Scale.{n}": t.clone() for n, t in bdl.items() if not n.startswith("layer5.")}
+    initial = {f"Scale.{n}": t for n, t in bdl.items() if not n.startswith("layer5.")}
     initial["Scale.layer5.conv2d_list.0.weight"] = torch.zeros(21, 2048, 3, 3)
     torch.save(initial, tmp_path / "init.pth")
     for config in (None, config_of("deeplabv2")):
@@ -286,9 +286,8 @@ def test_shapes_are_checked_without_a_config(tmp_path):
         convert_checkpoint("discriminator", tmp_path / "a.pth", tmp_path / "b.pth")
 
 
-def test_command_line_says_what_it_found(tmp_path, repo_root):
-    small = {n: t.clone() for n, t in (without_values("deeplabv2") | classifier(0, 1)).items()}
-    torch.save(small, tmp_path / "bdl.pth")
+def test_command_line_says_what_it_found(bdl, tmp_path, repo_root):
+    torch.save(bdl, tmp_path / "bdl.pth")
     command = [sys.executable, str(repo_root / "tools" / "convert_checkpoint.py"), "deeplabv2"]
     done = subprocess.run(
         [*command, tmp_path / "bdl.pth", tmp_path / "out.pth"], capture_output=True, text=True

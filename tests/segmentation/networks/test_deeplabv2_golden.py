@@ -11,6 +11,9 @@ from mmext.registry import MODELS
 from mmext.segmentation.networks import adversarial_loss
 
 FOUR = (6, 12, 18, 24)
+# A gradient that came back through a hundred norms over 81 values each. The official numbers are
+# float32, and as far from what we get in float64 as from what we get in float32.
+BACK_THERE = 0.08
 
 
 @pytest.fixture
@@ -30,6 +33,11 @@ def discriminator():
 
 def enlarged(logits, images):
     return functional.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=True)
+
+
+def distance(found, expected):
+    """Return the norm of the difference, relative to that of what is expected."""
+    return (found - expected).norm() / expected.norm()
 
 
 @torch.no_grad()
@@ -58,55 +66,41 @@ def test_step_of_bdl(deeplabv2, discriminator, golden, golden_inputs):
     source, target, label, _ = golden_inputs
     deeplabv2.train()
     conv1 = deeplabv2.backbone.conv1.weight
-    close = dict(rtol=1e-3, atol=1e-6)
+    first = deeplabv2.decode_head.convs[0]
 
     discriminator.requires_grad_(False)
     source_logits = enlarged(deeplabv2(source), source)
-    torch.testing.assert_close(
-        source_logits[:, :, ::16, ::13], golden["step_src_logits"], rtol=1e-3, atol=1e-4
-    )
+    assert distance(source_logits[:, :, ::16, ::13], golden["step_src_logits"]) < 1e-3
     loss = deeplabv2.decode_head.loss_decode(source_logits, label, ignore_index=255)
     torch.testing.assert_close(loss, golden["step_loss_seg_src"], rtol=1e-5, atol=0)
     loss.backward()
-    torch.testing.assert_close(
-        conv1.grad[::8], golden["step_grad_conv1_src_only"], rtol=1e-3, atol=1e-2
-    )
-    torch.testing.assert_close(
-        deeplabv2.decode_head.convs[0].weight.grad.norm(),
-        golden["step_grad_layer5_0_weight_src_only_norm"],
-        **close,
-    )
+    source_only = conv1.grad.clone()
+    assert distance(source_only[::8], golden["step_grad_conv1_src_only"]) < BACK_THERE
+    norm = golden["step_grad_layer5_0_weight_src_only_norm"]
+    torch.testing.assert_close(first.weight.grad.norm(), norm, rtol=1e-4, atol=0)
 
     target_logits = enlarged(deeplabv2(target), target)
-    torch.testing.assert_close(
-        target_logits[:, :, ::16, ::13], golden["step_trg_logits"], rtol=1e-3, atol=1e-4
-    )
+    assert distance(target_logits[:, :, ::16, ::13], golden["step_trg_logits"]) < 1e-3
     fooled = adversarial_loss(discriminator(target_logits.softmax(1)), 0)
     torch.testing.assert_close(fooled, golden["step_loss_adv_unweighted"], rtol=1e-5, atol=0)
-    before = conv1.grad.clone()
     (1e-3 * fooled).backward()
     both = golden["step_grad_conv1_total"] - golden["step_grad_conv1_src_only"]
-    torch.testing.assert_close((conv1.grad - before)[::8], both, rtol=0.05, atol=1e-4)
-    torch.testing.assert_close(
-        deeplabv2.decode_head.convs[0].bias.grad, golden["step_grad_layer5_0_bias_total"], **close
-    )
+    assert distance((conv1.grad - source_only)[::8], both) < BACK_THERE
+    assert distance(first.bias.grad, golden["step_grad_layer5_0_bias_total"]) < 1e-3
 
     discriminator.requires_grad_(True)
     for name, logits, domain in (("src", source_logits, 0), ("trg", target_logits, 1)):
         loss = adversarial_loss(discriminator(logits.detach().softmax(1)), domain) / 2
         torch.testing.assert_close(loss, golden[f"step_loss_D_{name}"], rtol=1e-5, atol=0)
         loss.backward()
-    torch.testing.assert_close(
-        discriminator.conv1.weight.grad[::16], golden["step_grad_D_conv1"], **close
-    )
-    torch.testing.assert_close(
-        discriminator.classifier.bias.grad, golden["step_grad_D_classifier_bias"], **close
-    )
+    assert distance(discriminator.conv1.weight.grad[::16], golden["step_grad_D_conv1"]) < BACK_THERE
+    bias = discriminator.classifier.bias.grad
+    assert distance(bias, golden["step_grad_D_classifier_bias"]) < 1e-3
 
     norm = deeplabv2.backbone.bn1
     assert norm.num_batches_tracked == golden["step_bn1_num_batches"] == 2
-    torch.testing.assert_close(norm.running_mean, golden["step_bn1_running_mean"], **close)
-    torch.testing.assert_close(norm.running_var, golden["step_bn1_running_var"], **close)
+    torch.testing.assert_close(norm.running_mean, golden["step_bn1_running_mean"])
+    torch.testing.assert_close(norm.running_var, golden["step_bn1_running_var"])
 
 
 def test_discriminator(discriminator, golden):

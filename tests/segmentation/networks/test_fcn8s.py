@@ -118,7 +118,7 @@ def test_begins_with_scores_of_zero_and_learns():
     assert model.score_pool3.weight.grad.abs().sum() > 0
     kernel = copy.deepcopy(model.upscore8.weight)
     assert torch.equal(kernel[0, 0], bilinear_kernel(8))
-    assert model.conv5_3.weight.std() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.02)
+    assert model.conv5_3.weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.02)
 
 
 def test_head_only_passes_on():

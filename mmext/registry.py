@@ -24,7 +24,13 @@ MODELS = Registry(
     "model",
     parent=MMENGINE_MODELS,
     scope="mmext",
-    locations=["mmext.ops", "mmext.detection", "mmext.rotated", "mmext.restoration"],
+    locations=[
+        "mmext.ops",
+        "mmext.detection",
+        "mmext.rotated",
+        "mmext.restoration",
+        "mmext.segmentation",
+    ],
 )
 TASK_UTILS = Registry(
     "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]

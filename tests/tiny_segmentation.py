@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
@@ -116,7 +116,7 @@ def segmentor() -> dict:
             loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
         ),
         train_cfg=dict(),
-        test_cfg=dict(mode="whole"),
+        test_cfg=ConfigDict(mode="whole"),
     )
 
 

@@ -92,7 +92,7 @@ def test_camvid_in_the_classes_of_idd_lite(tmp_path):
 def test_empty_and_missing_folders(tmp_path):
     options = dict(data_prefix=dict(img_path="images"), metainfo=dict(classes=CLASSES))
     with pytest.raises(
-        FileNotFoundError, match="does not exist. Expected the folder of the images"
+        FileNotFoundError, match=r"does not exist. Expected the folder of the images"
     ):
         build("FolderSegDataset", tmp_path, **options)
     (tmp_path / "images").mkdir()

@@ -78,21 +78,15 @@ def _trace(street: Street, width: int, height: int) -> _Maps:
     for number, margin in ((2, street.sidewalk), (1, 0.0)):
         surface[(x > street.left - margin) & (x < street.right + margin)] = number
     surface[~below] = 0
-    polygons = [np.insert(mark, 1, 0.0, axis=1) for mark in street.marks]
-    numbers = [4] * len(polygons) + list(range(len(_GROUND), len(_GROUND) + len(street.faces)))
-    polygons += [face.points for face in street.faces]
-    corners = camera.project(np.concatenate(polygons), width, height) * 2**_SHIFT
-    corners = np.clip(np.round(corners), -(2**25), 2**25).astype(np.int32)
-    ends = np.cumsum([len(polygon) for polygon in polygons])
-    for number, polygon in zip(numbers, np.split(corners, ends[:-1]), strict=True):
-        cv2.fillPoly(surface, [polygon], number, shift=_SHIFT)
+    _draw_polygons(surface, street)
 
     ground = len(_GROUND)
-    first = np.array([face.points[0] for face in street.faces], np.float32).reshape(-1, 3)
-    side = np.array([face.plane == "side" for face in street.faces], dtype=bool)
-    index = np.maximum(surface - ground, 0)
+    # One more row, for the samples that see no face.
+    first = np.array([*(face.points[0] for face in street.faces), (0, 0, 1)], np.float32)
+    side = np.array([*(face.plane == "side" for face in street.faces), False])
     standing = surface >= ground
-    sideways = standing & side[index]
+    index = np.where(standing, surface - ground, len(street.faces))
+    sideways = side[index]
     # On a plane x = const the column tells the distance, on one z = const it is the plane's.
     safe = np.where(abs(across) < 1e-3, 1e-3, across)
     along = np.clip(first[index, 0] * camera.focal / safe, 0.5, 4 * FAR)
@@ -102,6 +96,22 @@ def _trace(street: Street, width: int, height: int) -> _Maps:
     v = np.where(standing, up, np.where(below, depth, slope * 10))
     u = np.where(surface == 0, across * 10, u)
     return _Maps(surface, *(part.astype(np.float32) for part in (u, v, depth)))
+
+
+def _draw_polygons(surface: np.ndarray, street: Street) -> None:
+    """Write the numbers of markings and faces where they are seen, the nearest last."""
+    polygons = [np.insert(mark, 1, 0.0, axis=1) for mark in street.marks]
+    numbers = [4] * len(polygons) + list(range(len(_GROUND), len(_GROUND) + len(street.faces)))
+    polygons += [face.points for face in street.faces]
+    if not polygons:
+        return
+    height, width = surface.shape
+    # OpenCV counts from the middle of the first pixel, not from its edge.
+    corners = street.camera.project(np.concatenate(polygons), width, height) - 0.5
+    corners = np.clip(np.round(corners * 2**_SHIFT), -(2**25), 2**25).astype(np.int32)
+    ends = np.cumsum([len(polygon) for polygon in polygons])
+    for number, polygon in zip(numbers, np.split(corners, ends[:-1]), strict=True):
+        cv2.fillPoly(surface, [polygon], number, shift=_SHIFT)
 
 
 def _uniform(numbers: np.ndarray, salt: int) -> np.ndarray:
@@ -123,7 +133,7 @@ def _texture(texture: Texture, photo: np.ndarray, maps: _Maps, chosen: np.ndarra
 def _windows(street: Street, maps: _Maps, walls: np.ndarray, looks: Looks) -> np.ndarray:
     """Return for each chosen sample the brightness of a window there, 0 where there is none."""
     face = maps.surface.ravel()[walls] - len(_GROUND)
-    numbers = np.array([face.looks for face in street.faces])
+    numbers = np.array([face.looks for face in street.faces], np.int64)
     across = maps.u.ravel()[walls] / (2.2 + 1.6 * _uniform(numbers, 11))[face]
     up = maps.v.ravel()[walls] / 3.0
     column, floor = np.floor(across), np.floor(up)

@@ -107,7 +107,7 @@ def test_transforms_draw_references(tmp_path):
 
 
 def test_bad_references(tmp_path):
-    with pytest.raises(ValueError, match="has no image. Expected the folder of the target's"):
+    with pytest.raises(ValueError, match=r"has no image\. Expected the folder of the target's"):
         LABStatTransfer(reference=str(tmp_path))
     with pytest.raises(ValueError, match=r"beta is 0\.7"):
         FDATransfer(reference=str(tmp_path), beta=0.7)

@@ -12,11 +12,11 @@ from torch.utils.data import Dataset, Sampler
 
 from mmext.registry import DATA_SAMPLERS, DATASETS
 
-from .pseudo import LABEL_SOURCE, PseudoLabelDataset, image_info, loads_labels, unlabelled
+from .pseudo import PseudoLabelDataset, image_info, loads_labels, unlabelled
 from .rare_classes import Draw, RareClasses
 
-ROLE = "role"
-DOMAIN = "domain"
+ROLE, DOMAIN = "role", "domain"
+"""Keys of a sample's metainfo: ``'source'`` or ``'target'``, and the name of the domain."""
 
 
 class _Target:
@@ -233,13 +233,3 @@ class DomainConcatDataset(Dataset):
         item = dataset[index - self._ends[number] + len(dataset)]
         item["data_samples"].set_metainfo({DOMAIN: name})
         return item
-
-
-__all__ = [
-    "DOMAIN",
-    "LABEL_SOURCE",
-    "ROLE",
-    "DomainConcatDataset",
-    "MultiDomainDataset",
-    "MultiDomainSampler",
-]

@@ -15,7 +15,7 @@ def test_configs_of_one_and_of_several_optimisers():
 
 
 def test_passes_of_an_iteration_count_as_one():
-    """Two iterations of two passes each, accumulated: one update with the mean of the iterations."""
+    """Two iterations of two passes, accumulated: one update with the mean of the iterations."""
     layer = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(layer.weight)
     wrapper = OptimWrapper(torch.optim.SGD(layer.parameters(), lr=1.0), accumulative_counts=2)

@@ -73,7 +73,7 @@ def test_lists_with_several_suffixes(tmp_path):
     assert len(build("FolderSegDataset", tmp_path, **options)) == 3
     (tmp_path / "list.txt").write_text("# first\na/1\n2\n\n")
     dataset = build("FolderSegDataset", tmp_path, ann_file="list.txt", **options)
-    assert [entry["img_path"][-5:] for entry in dataset.load_data_list()] == ["1.png"[-5:], "2.jpg"]
+    assert [entry["img_path"][-5:] for entry in dataset.load_data_list()] == ["1.png", "2.jpg"]
     (tmp_path / "list.txt").write_text("9\n")
     with pytest.raises(FileNotFoundError, match=r"names 1 images that are not in .*: 9"):
         build("FolderSegDataset", tmp_path, ann_file="list.txt", **options)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
@@ -42,18 +43,48 @@ def confusion_matrix(
             f"the prediction is {tuple(pred.shape)}, the target {tuple(target.shape)} pixels: "
             "expected equal sizes (the segmentor resizes its prediction to ori_shape)"
         )
-    # Ignored pixels are counted in the first bin, which is faster than picking the others out;
-    # the others begin at 1, so that a target out of range makes the histogram longer.
-    target = target.to(torch.int32)
-    cell = (target * num_classes).add_(pred).add_(1).masked_fill_(target == ignore_index, 0)
-    bins = torch.bincount(cell.flatten(), minlength=num_classes**2 + 1)
-    if len(bins) > num_classes**2 + 1 or int(pred.max()) >= num_classes:
+    small = max(num_classes, ignore_index) < 256 and ignore_index >= 0 and pred.numel() < 2**24
+    if pred.device.type == "cpu" and small:
+        matrix = _count_bytes(pred, target, num_classes, ignore_index)
+    else:
+        matrix = _count_cells(pred, target, num_classes, ignore_index)
+    if matrix is None or int(pred.max()) >= num_classes:
         raise ValueError(
             f"the highest predicted class is {int(pred.max())}, the highest target "
-            f"{int(target[target != ignore_index].max())}; expected less than {num_classes}, or "
+            f"{int((target * (target != ignore_index)).max())}; expected less than {num_classes}, or "
             f"{ignore_index} for ignored pixels"
         )
+    return matrix
+
+
+def _count_cells(
+    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
+) -> Tensor | None:
+    """Count on any device; None if a target is out of range."""
+    # Ignored pixels are counted in the first bin, which is faster than picking the others out;
+    # the others begin at 1, so that a target out of range makes the histogram longer.
+    cell = target.to(torch.int32) * num_classes
+    cell += pred.to(torch.int32)
+    cell += 1
+    cell *= target != ignore_index
+    bins = torch.bincount(cell.flatten(), minlength=num_classes**2 + 1)
+    if len(bins) > num_classes**2 + 1:
+        return None
     return bins[1:].reshape(num_classes, num_classes)
+
+
+def _count_bytes(
+    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
+) -> Tensor | None:
+    """Count in memory with OpenCV's histogram of bytes, twice as fast; None as above."""
+    maps = [part.to(torch.uint8).numpy() for part in (target, pred)]
+    # What is out of the ranges is left out. Counts are floats, exact below 2**24.
+    counts = cv2.calcHist(
+        maps, [0, 1], None, [num_classes] * 2, [0, num_classes, 0, num_classes]
+    ).astype(np.int64)
+    if counts.sum() + np.count_nonzero(maps[0] == ignore_index) != pred.numel():
+        return None
+    return torch.from_numpy(counts)
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from mmseg.evaluation import IoUMetric
 from mmext.segmentation import UDAIoUMetric
 from mmext.segmentation.datasets import CLASS_SETS
 from mmext.segmentation.metrics import (
+    _count_bytes,
+    _count_cells,
     confusion_matrix,
     format_table,
     iou_per_class,
@@ -47,6 +49,15 @@ def test_matrix_equals_the_numpy_histogram(dtype):
     pred, target = maps()
     found = confusion_matrix(pred.to(dtype), target.to(dtype), 19)
     np.testing.assert_array_equal(found, numpy_matrix(pred.numpy(), target.numpy(), 19))
+
+
+def test_both_ways_of_counting_agree():
+    pred, target = maps(classes=19)
+    cells = _count_cells(pred, target, 19, 255)
+    assert torch.equal(cells, _count_bytes(pred, target, 19, 255))
+    target[0, 0] = 19
+    assert _count_cells(pred, target, 19, 255) is None
+    assert _count_bytes(pred, target, 19, 255) is None
 
 
 def test_matrix_of_nothing_but_ignored_pixels():

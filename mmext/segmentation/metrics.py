@@ -49,10 +49,10 @@ def confusion_matrix(
     else:
         matrix = _count_cells(pred, target, num_classes, ignore_index)
     if matrix is None or int(pred.max()) >= num_classes:
+        highest = int((target * (target != ignore_index)).max())
         raise ValueError(
-            f"the highest predicted class is {int(pred.max())}, the highest target "
-            f"{int((target * (target != ignore_index)).max())}; expected less than {num_classes}, or "
-            f"{ignore_index} for ignored pixels"
+            f"the highest predicted class is {int(pred.max())}, the highest target {highest}; "
+            f"expected less than {num_classes}, or {ignore_index} for ignored pixels"
         )
     return matrix
 

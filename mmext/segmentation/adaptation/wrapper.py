@@ -1,5 +1,6 @@
 """What all adaptation methods share: a wrapper around any segmentor of mmseg's."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -66,11 +67,11 @@ class AdaptationModel(BaseModel):
             return self.loss(inputs, data_samples)
         return self.segmentor(inputs, data_samples, mode=mode)
 
+    @abstractmethod
     def loss(
         self, inputs: dict[str, Tensor], data_samples: dict[str, Sequence[SegDataSample]]
     ) -> LogVars:
         """Return the losses of all parts by name."""
-        raise NotImplementedError
 
     def log_losses(self, prefix: str, losses: dict[str, Tensor]) -> tuple[Tensor, LogVars]:
         """Add up losses.

@@ -1,9 +1,11 @@
-"""Semantic segmentation across domains; importing this package registers its parts."""
+"""Semantic segmentation and its adaptation; importing this package registers its parts."""
 
 from mmext.engine import import_host
 
 import_host("mmseg")  # silences a misleading line that it prints
 
+from . import adaptation, datasets  # noqa: E402
+from .metrics import UDAIoUMetric  # noqa: E402
 from .networks import (  # noqa: E402
     AdversarialLoss,
     CycleGANGenerator,
@@ -37,7 +39,10 @@ __all__ = [
     "ProbabilityEncoderDecoder",
     "SemanticTerm",
     "TranslationDataPreprocessor",
+    "UDAIoUMetric",
+    "adaptation",
     "adversarial_loss",
+    "datasets",
     "entropy_map",
     "semantic_distance",
 ]

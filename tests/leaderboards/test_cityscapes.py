@@ -110,7 +110,7 @@ def test_figures_equal_the_official_rule(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"mIoU          {figures['mIoU']:6.2f}" in done.stdout
-    assert out.read_text().startswith("class,IoU\r\nmIoU,")
+    assert out.read_text().startswith("class,IoU\nmIoU,")
     (results / f"{NAMES[0]}.png").unlink()
     with pytest.raises(FileNotFoundError, match="1 of 1 images have no result"):
         cityscapes.evaluate(results, truth)

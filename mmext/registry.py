@@ -3,10 +3,13 @@
 ``locations`` are imported on the first look-up, so a config needs no ``custom_imports``.
 """
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
@@ -24,13 +27,28 @@ MODELS = Registry(
     "model",
     parent=MMENGINE_MODELS,
     scope="mmext",
-    locations=["mmext.ops", "mmext.detection", "mmext.rotated", "mmext.restoration"],
+    locations=[
+        "mmext.ops",
+        "mmext.detection",
+        "mmext.rotated",
+        "mmext.restoration",
+        "mmext.segmentation",
+    ],
+)
+MODEL_WRAPPERS = Registry(
+    "model_wrapper", parent=MMENGINE_MODEL_WRAPPERS, scope="mmext", locations=["mmext.engine"]
 )
 TASK_UTILS = Registry(
     "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]
 )
 OPTIM_WRAPPERS = Registry(
     "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmext", locations=["mmext.engine"]
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    "optimizer wrapper constructor",
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope="mmext",
+    locations=["mmext.engine", "mmext.segmentation"],
 )
 RUNNERS = Registry("runner", parent=MMENGINE_RUNNERS, scope="mmext", locations=["mmext.engine"])
 HOOKS = Registry(
@@ -43,19 +61,37 @@ DATASETS = Registry(
     "dataset",
     parent=MMENGINE_DATASETS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.restoration", *RESTORATION_BENCHMARKS],
+    locations=[
+        "mmext.detection",
+        "mmext.restoration",
+        "mmext.segmentation",
+        *RESTORATION_BENCHMARKS,
+    ],
+)
+DATA_SAMPLERS = Registry(
+    "data sampler",
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope="mmext",
+    locations=["mmext.segmentation"],
 )
 TRANSFORMS = Registry(
     "transform",
     parent=MMENGINE_TRANSFORMS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.restoration"],
+    locations=["mmext.detection", "mmext.restoration", "mmext.segmentation"],
 )
 METRICS = Registry(
     "metric",
     parent=MMENGINE_METRICS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.rotated", "mmext.restoration", *RESTORATION_BENCHMARKS],
+    locations=[
+        "mmext.detection",
+        "mmext.rotated",
+        "mmext.restoration",
+        "mmext.segmentation",
+        "mmext.leaderboards.cityscapes",
+        *RESTORATION_BENCHMARKS,
+    ],
 )
 VISUALIZERS = Registry(
     "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmext", locations=["mmext.restoration"]
@@ -66,5 +102,5 @@ VISUALIZERS = Registry(
 DATASET_CHECKS = Registry(
     "dataset check",
     scope="mmext",
-    locations=["mmext.detection", "mmext.rotated", "mmext.restoration"],
+    locations=["mmext.detection", "mmext.rotated", "mmext.restoration", "mmext.segmentation"],
 )

@@ -46,3 +46,26 @@ def official_cpn_shapes(name: str) -> dict[str, list[int]]:
         second = re.compile(r"(?!pre|bbox_head)\w+\.1\.|(inters_?|cnvs_)\.")
         return {n: shape for n, shape in shapes["hg104"].items() if not second.match(n)}
     return shapes[name]
+
+
+def official_adaptation_shapes(network: str) -> dict[str, list[int]]:
+    """Return names and shapes of a network of the papers on adapting segmentation.
+
+    ``deeplabv2``, ``fcn8s``, ``discriminator``, ``generator`` or ``patch_discriminator``.
+    """
+    names = Path(__file__).parent / "data" / "seg_adaptation" / "official.json.gz"
+    return json.loads(gzip.decompress(names.read_bytes()))[network]
+
+
+def official_adaptation_tensors(network: str) -> dict[str, Tensor]:
+    """Return the tensors with which such a network was run; FCN-8s interpolates linearly."""
+    tensors = {}
+    for name, shape in official_adaptation_shapes(network).items():
+        if name.startswith("upscore"):
+            channels, size = shape[0], shape[-1]
+            line = 1 - np.abs(np.arange(size) - (size - 1) / 2) / (size // 2)
+            kernel = torch.from_numpy(np.outer(line, line)).float()
+            tensors[name] = torch.eye(channels)[..., None, None] * kernel
+        else:
+            tensors[name] = golden_parameter(name, shape)
+    return tensors

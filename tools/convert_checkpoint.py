@@ -24,7 +24,8 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         default={},
         metavar="KEY=VALUE",
-        help="what SRC does not say; uformer: task=sidd or task=gopro, or patch_size=PIXELS",
+        help="what SRC does not say; uformer: task=sidd or task=gopro, or patch_size=PIXELS; "
+        "cyclegan: running_stats=drop (default) or running_stats=keep",
     )
     parser.add_argument(
         TRUST_FLAG,

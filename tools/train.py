@@ -7,6 +7,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
 import mmext  # noqa: F401  (lets configs inherit from 'mmext::...' and 'mmseg::...')
+from mmext.engine import wrapper_configs
 from mmext.engine.cli import add_common_arguments, load_config
 
 
@@ -40,11 +41,12 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ValueError: The config does not say for which batch size its learning rate is meant.
     """
-    if args.amp and get_device() == "cpu":
-        cfg.optim_wrapper.type = "mmext.CPUAmpOptimWrapper"
-    elif args.amp:
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.loss_scale = "dynamic"
+    for wrapper in wrapper_configs(cfg.optim_wrapper) if args.amp else ():
+        if get_device() == "cpu":
+            wrapper.type = "mmext.CPUAmpOptimWrapper"
+        else:
+            wrapper.type = "AmpOptimWrapper"
+            wrapper.loss_scale = "dynamic"
     if args.auto_scale_lr:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise ValueError(

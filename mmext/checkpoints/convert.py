@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
@@ -19,6 +20,10 @@ from .centernet_triplet import convert_centernet_triplet
 from .centernetpp import convert_centernetpp
 from .convert_rules import Conversion
 from .cpn import convert_cpn
+from .cyclegan import convert_cyclegan
+from .deeplabv2 import check_active_rates, convert_deeplabv2
+from .discriminator import convert_discriminator
+from .fcn8s import convert_fcn8s
 from .safe_load import load_untrusted
 from .uformer import convert_uformer
 
@@ -27,7 +32,16 @@ FAMILIES: dict[str, Callable[..., Conversion]] = {
     "centernet-triplet": convert_centernet_triplet,
     "centernetpp": convert_centernetpp,
     "cpn": convert_cpn,
+    "cyclegan": convert_cyclegan,
+    "deeplabv2": convert_deeplabv2,
+    "discriminator": convert_discriminator,
+    "fcn8s": convert_fcn8s,
     "uformer": convert_uformer,
+}
+
+# Each compares the model of a config with what a conversion found out, and lists what is wrong.
+_CHECKS: dict[str, Callable[[nn.Module, Mapping[str, Any]], list[str]]] = {
+    "deeplabv2": check_active_rates,
 }
 
 
@@ -51,9 +65,10 @@ def convert_checkpoint(
         source (str | os.PathLike): The authors' file: a state dict, or a dict with ``state_dict``.
         target (str | os.PathLike): Where ``dict(state_dict=..., meta=...)`` goes.
         config (str | os.PathLike | None): A config whose model must take all tensors, and need no
-            others. Without it, names are checked but not shapes.
+            others; if the file is a part of it (a discriminator, say), that part is meant. Without
+            it, names are checked but not shapes.
         facts (Mapping[str, str] | None): What the file does not say and the family takes, for
-            ``uformer`` ``task`` and ``patch_size``.
+            ``uformer`` ``task`` and ``patch_size``, for ``cyclegan`` ``running_stats``.
         trust (bool): Read files that could run code.
 
     Returns:
@@ -71,8 +86,7 @@ def convert_checkpoint(
     conversion = FAMILIES[family](state_dict, **_checked_facts(family, facts or {}))
     problems = [f"unknown tensor: {name}" for name in conversion.unknown]
     problems += [f"no tensor fits: {pattern}" for pattern in conversion.absent]
-    if config is not None and not problems:
-        problems = _compare(_model_for(conversion.state_dict, config), conversion.state_dict)
+    problems = problems or _misfits(family, conversion, config)
     if problems:
         what = f"the model of {config}" if config is not None else f"family {family!r}"
         raise ConversionError(
@@ -81,6 +95,8 @@ def convert_checkpoint(
         )
     meta = _meta(family, source, checkpoint) | dict(conversion.meta)
     _save(dict(state_dict=conversion.state_dict, meta=meta), target)
+    for note in conversion.meta.get("notes", ()):
+        print_log(f"note: {note}")
     return conversion.state_dict
 
 
@@ -114,6 +130,27 @@ def _model_for(state_dict: Mapping[str, Tensor], config: str | os.PathLike) -> n
     model = MODELS.build(cfg.model)
     whole = any(name.startswith(("backbone.", "bbox_head.")) for name in state_dict)
     return model if whole or not hasattr(model, "bbox_head") else model.bbox_head
+
+
+def _misfits(family: str, conversion: Conversion, config: str | os.PathLike | None) -> list[str]:
+    """List what keeps a conversion from working in the model of a config, or in its own part."""
+    part = conversion.meta.get("part")
+    if config is not None:
+        model = _model_for(conversion.state_dict, config)
+        if part is not None:
+            kind = MODELS.get(part["type"])
+            model = next((module for module in model.modules() if isinstance(module, kind)), None)
+        if model is None:
+            return [f"the model has no {part['type']}"]
+    elif part is not None:
+        with torch.device("meta"):
+            model = MODELS.build(part)
+    else:
+        return []
+    problems = _compare(model, conversion.state_dict)
+    if not problems and family in _CHECKS:
+        problems = _CHECKS[family](model, conversion.meta)
+    return problems
 
 
 def _compare(model: nn.Module, state_dict: Mapping[str, Tensor]) -> list[str]:

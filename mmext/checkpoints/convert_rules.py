@@ -48,19 +48,21 @@ def rename(
     Raises:
         ValueError: Two names became the same one.
     """
+    # Compiled here: re keeps only 512 patterns, and a ResNet-101 has more tensors than that.
+    patterns = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     renamed = {name: t for name, t in state_dict.items() if name.startswith(unchanged)}
     unknown, used = [], set()
     for name, tensor in state_dict.items():
         if name.startswith(unchanged) or any(re.fullmatch(pattern, name) for pattern in unused):
             continue
-        for pattern, replacement in rules:
-            match = re.fullmatch(pattern, name)
+        for pattern, replacement in patterns:
+            match = pattern.fullmatch(name)
             if match:
                 new_name = match.expand(replacement)
                 if new_name in renamed:
                     raise ValueError(f"{name} and another tensor would both become {new_name}")
                 renamed[new_name] = tensor
-                used.add(pattern)
+                used.add(pattern.pattern)
                 break
         else:
             unknown.append(name)

@@ -9,13 +9,17 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import is_distributed, master_only
 from mmengine.model import is_model_wrapper
+from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner as MMEngineRunner
 from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmext.checkpoints import install_safe_loading
 from mmext.registry import RUNNERS
 
 from .preflight import check_datasets, explain_unknown_type
+
+_DDP = "MMDistributedDataParallel"
 
 
 @RUNNERS.register_module()
@@ -63,10 +67,18 @@ class Runner(MMEngineRunner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap ``model`` as mmengine does, but without a device index on a CPU."""
-        if self.distributed and get_device() == "cpu" and not is_model_wrapper(model):
+        """Wrap ``model`` as mmengine does, but without a device index on a CPU.
+
+        A model whose step has several backward passes names its wrapper itself, as the attribute
+        ``model_wrapper_cfg``; the config has the last word.
+        """
+        if not is_model_wrapper(model):
+            model_wrapper_cfg = model_wrapper_cfg or getattr(model, "model_wrapper_cfg", None)
+        kind = MODEL_WRAPPERS.get((model_wrapper_cfg or {}).get("type", _DDP))
+        ddp = kind is None or issubclass(kind, DistributedDataParallel)
+        if self.distributed and get_device() == "cpu" and ddp and not is_model_wrapper(model):
             model_wrapper_cfg = {
-                "type": "MMDistributedDataParallel",
+                "type": _DDP,
                 "device_ids": None,
                 "broadcast_buffers": False,
                 "find_unused_parameters": self.cfg.get("find_unused_parameters", False),

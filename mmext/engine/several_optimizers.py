@@ -1,0 +1,145 @@
+"""Training steps with several optimisers and several backward passes each."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from itertools import compress
+from operator import attrgetter
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, all_reduce_params, get_world_size
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
+from torch import Tensor, nn
+
+from mmext.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class MultiOptimWrapperConstructor:
+    """Builds an optimiser wrapper for each of several parts of a model.
+
+    .. code-block:: python
+
+        optim_wrapper = dict(
+            constructor='mmext.MultiOptimWrapperConstructor',
+            segmentor=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=2.5e-4)),
+            discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4)))
+
+    Args:
+        optim_wrapper_cfg: For the name of a part (with dots for parts of parts) the config of its
+            wrapper, which may have a ``constructor`` and ``paramwise_cfg`` of its own.
+        paramwise_cfg: Must be None: it belongs into the config of a part.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        configs = {k: v for k, v in optim_wrapper_cfg.items() if k not in ("type", "constructor")}
+        wrong = [name for name, cfg in configs.items() if not isinstance(cfg, Mapping)]
+        if paramwise_cfg is not None or wrong or not configs:
+            raise ValueError(
+                f"optim_wrapper has {['paramwise_cfg'] if paramwise_cfg else wrong or 'no part'}. "
+                "Expected a dict for each part of the model that learns, such as "
+                "segmentor=dict(optimizer=...); paramwise_cfg, clip_grad and accumulative_counts "
+                "belong into these."
+            )
+        self.configs = configs
+
+    def __call__(self, model: nn.Module) -> OptimWrapperDict:
+        """Build the wrappers.
+
+        Args:
+            model: The model, or its wrapper for several processes.
+
+        Raises:
+            ValueError: The model has no part of a name.
+        """
+        model = getattr(model, "module", model)
+        wrappers = {}
+        for name, config in self.configs.items():
+            try:
+                part = attrgetter(name)(model)
+            except AttributeError as error:
+                parts = [child for child, _ in model.named_children()]
+                raise ValueError(
+                    f"optim_wrapper.{name}: {type(model).__name__} has no part of that name. "
+                    f"Expected names among {parts}."
+                ) from error
+            if part is None:
+                raise ValueError(
+                    f"optim_wrapper.{name}: model.{name} is None, there is nothing to optimise. "
+                    f"Remove optim_wrapper.{name}."
+                )
+            wrappers[name] = build_optim_wrapper(part, config)
+        return OptimWrapperDict(**wrappers)
+
+
+class IterationPasses:
+    """The backward passes of one iteration through one optimiser wrapper.
+
+    mmengine's wrapper counts each backward pass as an iteration of its own. Here all passes of an
+    iteration count as one, so that gradient accumulation means what it says; on several processes
+    gradients are averaged once, after the last pass.
+
+    Args:
+        wrapper: The optimiser wrapper, of any precision.
+    """
+
+    def __init__(self, wrapper: OptimWrapper) -> None:
+        self.wrapper = wrapper
+        self._count = wrapper.inner_count
+
+    @contextlib.contextmanager
+    def context(self, module: nn.Module) -> Iterator[None]:
+        """Enter the precision that the wrapper asks for."""
+        with self.wrapper.optim_context(module):
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss."""
+        self.wrapper.backward(self.wrapper.scale_loss(loss))
+        # Set back, or the next pass would look like the next iteration. There is no public way.
+        self.wrapper._inner_count = self._count
+
+    def finish(self) -> None:
+        """Step, unless gradients of further iterations are to be accumulated."""
+        self.wrapper._inner_count = self._count + 1
+        if self.wrapper.should_update():
+            average_gradients(self.wrapper)
+            self.wrapper.step()
+            self.wrapper.zero_grad()
+
+
+def average_gradients(wrapper: OptimWrapper) -> None:
+    """Average the gradients of an optimiser over all processes; nothing to do for a single one.
+
+    A parameter without a gradient in this process takes part with zeros if another process has
+    one. Those that have none anywhere are left alone: an optimiser does not decay them either.
+
+    Args:
+        wrapper: The optimiser wrapper.
+    """
+    if get_world_size() == 1:
+        return
+    parameters = {
+        id(parameter): parameter
+        for group in wrapper.optimizer.param_groups
+        for parameter in group["params"]
+    }.values()
+    device = next(iter(parameters)).device
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int, device=device)
+    all_reduce(used, "max")
+    chosen = list(compress(parameters, used.tolist()))
+    for parameter in chosen:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    all_reduce_params([parameter.grad for parameter in chosen], op="mean")
+
+
+def wrapper_configs(optim_wrapper: Mapping[str, Any]) -> list[Any]:
+    """Return the configs of the single wrappers in a config of one or several.
+
+    Args:
+        optim_wrapper: ``cfg.optim_wrapper``.
+    """
+    if "optimizer" in optim_wrapper:
+        return [optim_wrapper]
+    return [part for part in optim_wrapper.values() if isinstance(part, Mapping)]

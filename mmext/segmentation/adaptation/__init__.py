@@ -1,0 +1,16 @@
+"""Adaptation of segmentation models; importing this package registers its parts."""
+
+from .bdl import BDL
+from .duplicate_params import DuplicateParamsConstructor
+from .export import export_segmentor, segmentor_config
+from .preprocessor import MultiDomainDataPreprocessor
+from .wrapper import AdaptationModel
+
+__all__ = [
+    "BDL",
+    "AdaptationModel",
+    "DuplicateParamsConstructor",
+    "MultiDomainDataPreprocessor",
+    "export_segmentor",
+    "segmentor_config",
+]

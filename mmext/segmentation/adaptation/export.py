@@ -1,0 +1,103 @@
+"""Taking the adapted segmentor out of its training: a plain config and checkpoint of mmseg's."""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmext.checkpoints.safe_load import load_untrusted
+
+# What belongs to the training of the wrapper and means nothing to the segmentor alone.
+_TRAINING = (
+    *("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"),
+    *("model_wrapper_cfg", "load_from", "resume", "runner_type", "work_dir", "launcher"),
+    *("trust_checkpoint", "custom_hooks"),
+)
+
+
+def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
+    """Return the config with which the segmentor alone is tested, by any of mmseg's tools.
+
+    Args:
+        cfg: Config of an adaptation.
+        part: Key of the segmentor's config in ``cfg.model``.
+
+    Raises:
+        ValueError: ``cfg.model`` has no such part.
+    """
+    model = cfg.model.get(part)
+    if not isinstance(model, dict) or "type" not in model:
+        raise ValueError(
+            f"model.{part} is no config of a segmentor: model has the keys {sorted(cfg.model)}. "
+            "Expected the config that the adaptation was trained with."
+        )
+    plain = {key: value for key, value in cfg.to_dict().items() if key not in _TRAINING}
+    plain["model"] = copy.deepcopy(model.to_dict())
+    plain.pop("data_preprocessor", None)
+    # What the wrapper was given for all domains is what the segmentor was trained with.
+    outer = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor")
+    if outer is not None:
+        inner = outer.get("default", outer)
+        plain["model"].setdefault("data_preprocessor", copy.deepcopy(inner.to_dict()))
+    return Config(plain)
+
+
+def export_segmentor(
+    cfg: Config, checkpoint: str | Path, folder: str | Path, *, part: str = "segmentor"
+) -> tuple[Path, Path]:
+    """Write the adapted segmentor as ``segmentor.py`` and ``segmentor.pth``.
+
+    ``python .../mmseg/.mim/tools/test.py segmentor.py segmentor.pth`` tests it, where mmext is
+    installed if the data set or a part of the network is mmext's.
+
+    Args:
+        cfg: Config of the adaptation.
+        checkpoint: Checkpoint of it.
+        folder: Folder to write; made if need be.
+        part: Which part of the model is the segmentor.
+
+    Returns:
+        The config and the checkpoint.
+
+    Raises:
+        ValueError: The checkpoint is not one of this model.
+    """
+    loaded = load_untrusted(checkpoint)
+    state = loaded.get("state_dict", loaded)
+    prefix = f"{part}."
+    weights = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    plain = segmentor_config(cfg, part)
+    _require_fit(plain, weights, checkpoint)
+    meta: dict[str, Any] = loaded.get("meta", {})
+    kept = {key: meta[key] for key in ("dataset_meta", "iter", "epoch", "seed") if key in meta}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / "segmentor.py", folder / "segmentor.pth"
+    parts = [path.with_name(f".part-{path.name}") for path in written]
+    plain.dump(parts[0])
+    torch.save(dict(meta=kept, state_dict=weights), parts[1])
+    for part_file, path in zip(parts, written, strict=True):
+        os.replace(part_file, path)
+    return written
+
+
+def _require_fit(cfg: Config, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
+    """Check names and shapes against the model, without allocating it."""
+    with torch.device("meta"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+        expected = MODELS.build(cfg.model).state_dict()
+    wrong = sorted(
+        (expected.keys() ^ weights.keys())
+        | {k for k in expected.keys() & weights.keys() if expected[k].shape != weights[k].shape}
+    )
+    if wrong:
+        raise ValueError(
+            f"{checkpoint} is not a checkpoint of this config: {len(wrong)} of "
+            f"{len(expected)} tensors of the segmentor are missing, superfluous or of another "
+            f"shape, such as {', '.join(wrong[:3])}. Use the config that it was trained with."
+        )

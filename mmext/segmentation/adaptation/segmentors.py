@@ -1,0 +1,117 @@
+"""Reaching into any of mmseg's segmentors: its losses together with its logits."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mmseg.models.segmentors.base import BaseSegmentor
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def supervised_losses(
+    segmentor: BaseSegmentor, inputs: Tensor, samples: Sequence[SegDataSample]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the segmentor's own losses, and the logits that they were computed from.
+
+    One pass through the network gives both: heads of mmseg compute logits inside of ``loss`` and
+    hand out losses only.
+
+    Args:
+        segmentor: Any segmentor with a decode head that computes its losses from logits.
+        inputs: (B, 3, H, W) preprocessed images.
+        samples: With ``gt_sem_seg``.
+
+    Returns:
+        The losses by name, and (B, C, h, w) logits of the (last) decode head.
+
+    Raises:
+        TypeError: The decode head has no logits.
+    """
+    with _kept_logits(segmentor) as kept:
+        losses = segmentor.loss(inputs, list(samples))
+    return losses, _require_logits(kept[-1] if kept else None, segmentor)
+
+
+def raw_logits(segmentor: BaseSegmentor, inputs: Tensor) -> Tensor:
+    """Return the logits of the (last) decode head.
+
+    Args:
+        segmentor: As for :func:`supervised_losses`.
+        inputs: (B, 3, H, W) preprocessed images.
+
+    Returns:
+        (B, C, h, w), at the network's own stride.
+
+    Raises:
+        TypeError: The decode head has no logits.
+    """
+    return _require_logits(segmentor(inputs, mode="tensor"), segmentor)
+
+
+def probability_maps(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """Return what a discriminator in the output space looks at.
+
+    Args:
+        logits: (B, C, h, w).
+        size: (H, W) of the images.
+        align_corners: As the decode head has it.
+
+    Returns:
+        (B, C, H, W) softmax of the enlarged logits, float32.
+
+    Source: AdaptSegNet (Tsai et al., CVPR 2018) and BDL: enlarged to the size of the input image.
+    """
+    enlarged = functional.interpolate(
+        logits.float(), size=tuple(size), mode="bilinear", align_corners=align_corners
+    )
+    return enlarged.softmax(dim=1)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Keep a module's parameters out of the graphs that are built inside of the block."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _kept_logits(segmentor: BaseSegmentor) -> Iterator[list[Any]]:
+    """Keep what the decode head hands to its ``loss_by_feat`` while the block runs."""
+    head = segmentor.decode_head
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    original, kept = getattr(head, "loss_by_feat", None), []
+    if original is None:
+        yield kept
+        return
+
+    def loss_by_feat(seg_logits: Any, *args: Any, **kwargs: Any) -> Any:
+        kept.append(seg_logits)
+        return original(seg_logits, *args, **kwargs)
+
+    # An attribute of the instance hides the method; the heads have no hook for this.
+    head.loss_by_feat = loss_by_feat
+    try:
+        yield kept
+    finally:
+        del head.loss_by_feat
+
+
+def _require_logits(found: Any, segmentor: BaseSegmentor) -> Tensor:
+    """Return the logits among what a decode head computes; some heads have more."""
+    if isinstance(found, tuple | list) and found:
+        found = found[0]
+    if not isinstance(found, Tensor) or found.dim() != 4:
+        raise TypeError(
+            f"the decode head {type(segmentor.decode_head).__name__} computes no map of logits. "
+            "Adaptation in the output space needs a head that does (subclasses of mmseg's "
+            "BaseDecodeHead, such as FCNHead, ASPPHead, SegformerHead)."
+        )
+    return found

@@ -1,0 +1,35 @@
+"""Writing label files such that they are there complete or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a png file under a temporary name beside it and rename it when it is complete.
+
+    Args:
+        path: File to write; its folder is made if need be.
+        image: (H, W) or (H, W, 3) uint8 or uint16.
+
+    Raises:
+        ValueError: The array is no such image.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Labels are large even areas: the quick level is nearly as small.
+    found, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not found:
+        raise ValueError(f"{path}: a {image.dtype} array {image.shape} cannot be a png file")
+    handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.tobytes())
+        os.chmod(part, 0o644)  # mkstemp's files are private
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise

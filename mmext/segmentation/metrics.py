@@ -1,0 +1,297 @@
+"""IoU of adapted models: subsets of classes, a row for each domain, a table of the classes."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger, print_log
+from mmengine.structures import PixelData
+from torch import Tensor
+
+from mmext.registry import METRICS
+
+from .datasets.class_sets import CLASS_SETS, IGNORE, ClassSet
+
+Rows = dict[str, dict[str, float]]
+
+
+def confusion_matrix(
+    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int = IGNORE
+) -> Tensor:
+    """Count how often pixels of one class are taken for another.
+
+    Args:
+        pred: (H, W) classes, integers.
+        target: (H, W) classes, integers, on the same device.
+        num_classes: Number of classes, C.
+        ignore_index: Pixels of this target are left out.
+
+    Returns:
+        (C, C) int64 on the device of ``pred``: target by prediction.
+
+    Raises:
+        ValueError: Sizes differ, or there are classes out of range.
+    """
+    if pred.shape != target.shape:
+        raise ValueError(
+            f"the prediction is {tuple(pred.shape)}, the target {tuple(target.shape)} pixels: "
+            "expected equal sizes (the segmentor resizes its prediction to ori_shape)"
+        )
+    small = max(num_classes, ignore_index) < 256 and ignore_index >= 0 and pred.numel() < 2**24
+    if pred.device.type == "cpu" and small:
+        matrix = _count_bytes(pred, target, num_classes, ignore_index)
+    else:
+        matrix = _count_cells(pred, target, num_classes, ignore_index)
+    if matrix is None or int(pred.max()) >= num_classes:
+        highest = int((target * (target != ignore_index)).max())
+        raise ValueError(
+            f"the highest predicted class is {int(pred.max())}, the highest target {highest}; "
+            f"expected less than {num_classes}, or {ignore_index} for ignored pixels"
+        )
+    return matrix
+
+
+def _count_cells(
+    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
+) -> Tensor | None:
+    """Count on any device; None if a target is out of range."""
+    # Ignored pixels are counted in the first bin, which is faster than picking the others out;
+    # the others begin at 1, so that a target out of range makes the histogram longer.
+    cell = target.to(torch.int32) * num_classes
+    cell += pred.to(torch.int32)
+    cell += 1
+    cell *= target != ignore_index
+    bins = torch.bincount(cell.flatten(), minlength=num_classes**2 + 1)
+    if len(bins) > num_classes**2 + 1:
+        return None
+    return bins[1:].reshape(num_classes, num_classes)
+
+
+def _count_bytes(
+    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
+) -> Tensor | None:
+    """Count in memory with OpenCV's histogram of bytes, twice as fast; None as above."""
+    maps = [part.to(torch.uint8).numpy() for part in (target, pred)]
+    # What is out of the ranges is left out. Counts are floats, exact below 2**24.
+    counts = cv2.calcHist(
+        maps, [0, 1], None, [num_classes] * 2, [0, num_classes, 0, num_classes]
+    ).astype(np.int64)
+    if counts.sum() + np.count_nonzero(maps[0] == ignore_index) != pred.numel():
+        return None
+    return torch.from_numpy(counts)
+
+
+def iou_per_class(matrix: np.ndarray) -> np.ndarray:
+    """Return the IoU of each class.
+
+    Args:
+        matrix: (C, C) target by prediction, over all classes.
+
+    Returns:
+        (C,) float64 in [0, 1]; NaN for classes that are neither in the target nor predicted. A
+        class that is there and never predicted has 0, and so has one that is predicted only.
+    """
+    hit = np.diag(matrix).astype(np.float64)
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - hit
+    return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+
+
+def merge_classes(matrix: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the confusion matrix between groups of classes.
+
+    Args:
+        matrix: (C, C).
+        groups: For each of G groups the classes in it; classes in none are dropped.
+    """
+    member = np.zeros((len(matrix), len(groups)), dtype=matrix.dtype)
+    for column, group in enumerate(groups):
+        member[list(group), column] = 1
+    return member.T @ matrix @ member
+
+
+@METRICS.register_module()
+class UDAIoUMetric(BaseMetric):
+    """Mean IoU over the class sets that papers report, for each domain and on average.
+
+    The keys of the result are ``mIoU`` and ``aAcc`` over all classes of the data set, and
+    ``mIoU16``, ``mIoU13`` (parts of Cityscapes' 19 classes) and ``mIoU7`` (its super-classes,
+    merged before counting) where they make sense; in percent. With several domains
+    (:class:`~mmext.segmentation.datasets.DomainConcatDataset`) ``mIoU`` and the others are means
+    over the domains, and each has its own, such as ``cityscapes/mIoU``.
+
+    The IoU of a class in a part of the classes is that over all classes: predictions of a class
+    outside of the part count against it. Papers that train 19 classes on SYNTHIA report
+    ``mIoU16``; a mean over 19 classes of which three are never learnt is 16/19 of it.
+
+    Args:
+        class_sets: Names of class sets of which to report a mean, such as ``('cityscapes_16',)``.
+            None: all those that are made of the data set's classes.
+        ignore_index: Pixels of this target are left out.
+        out_file: Table of the classes to write, ``.csv`` or ``.md``.
+        collect_device: As for :class:`mmengine.evaluator.BaseMetric`.
+        prefix: Likewise.
+
+    Source: the evaluation of Cityscapes; parts of the classes as in Tsai et al., "Learning to Adapt
+    Structured Output Space", CVPR 2018, and the official code of BDL.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_sets: Sequence[str] | None = None,
+        ignore_index: int = IGNORE,
+        out_file: str | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if out_file is not None and Path(out_file).suffix not in (".csv", ".md"):
+            raise ValueError(f"UDAIoUMetric.out_file is {out_file!r}. Expected .csv or .md.")
+        unknown = [name for name in class_sets or () if name not in CLASS_SETS]
+        if unknown:
+            raise ValueError(
+                f"UDAIoUMetric.class_sets has {unknown}. Expected names among {list(CLASS_SETS)}."
+            )
+        self.class_sets = class_sets
+        self.ignore_index = ignore_index
+        self.out_file = out_file
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Count the confusions of each image.
+
+        Args:
+            data_batch: Not looked at.
+            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``, and perhaps ``domain``.
+
+        Raises:
+            ValueError: A sample has no labels, or of another size or with unknown classes.
+        """
+        num_classes = len(self.dataset_meta["classes"])
+        for sample in data_samples:
+            name = sample.get("img_path", "an image")
+            if "gt_sem_seg" not in sample:
+                raise ValueError(
+                    f"UDAIoUMetric: {name} has no labels. Expected mmext.LoadLabelIds in the test "
+                    "pipeline, and data_prefix.seg_map_path in the data set."
+                )
+            pred, target = (_map(sample[key]) for key in ("pred_sem_seg", "gt_sem_seg"))
+            try:
+                matrix = confusion_matrix(
+                    pred, target.to(pred.device), num_classes, self.ignore_index
+                )
+            except ValueError as error:
+                raise ValueError(f"UDAIoUMetric: {name}: {error}") from error
+            # One small matrix leaves the device for each image; summed at the end, so that images
+            # which a distributed sampler repeats can be dropped.
+            self.results.append((sample.get("domain", ""), matrix.cpu().numpy()))
+
+    def compute_metrics(self, results: list[tuple[str, np.ndarray]]) -> dict[str, float]:
+        """Return the figures, and print the table of the classes.
+
+        Args:
+            results: Domain and confusion matrix of each image.
+        """
+        classes = tuple(self.dataset_meta["classes"])
+        matrices: dict[str, np.ndarray] = {}
+        for domain, matrix in results:
+            matrices[domain] = matrices.get(domain, 0) + matrix
+        sets = self._sets(classes)
+        rows = {domain: _figures(matrix, sets) for domain, matrix in matrices.items()}
+        per_class = {
+            domain or "IoU": dict(zip(classes, 100 * iou_per_class(matrix), strict=True))
+            for domain, matrix in matrices.items()
+        }
+        table = format_table(per_class, "class")
+        print_log(f"IoU of each class in percent\n{table}", MMLogger.get_current_instance())
+        if self.out_file is not None:
+            write_table(self.out_file, per_class, "class")
+        names = next(iter(rows.values()))
+        figures = {name: float(np.nanmean([row[name] for row in rows.values()])) for name in names}
+        if len(rows) > 1 or "" not in rows:
+            for domain, row in rows.items():
+                figures |= {f"{domain}/{name}": value for name, value in row.items()}
+        return figures
+
+    def _sets(self, classes: tuple[str, ...]) -> dict[str, ClassSet]:
+        """Return the class sets to report, by the name of their mean."""
+        fitting = {
+            name: known
+            for name, known in CLASS_SETS.items()
+            if known.parent is not None and CLASS_SETS[known.parent].names == classes
+        }
+        for name in self.class_sets or ():
+            if name not in fitting and CLASS_SETS[name].names != classes:
+                raise ValueError(
+                    f"UDAIoUMetric.class_sets has {name!r}, which is not made of the classes "
+                    f"{classes} of the data set."
+                )
+        wanted = fitting if self.class_sets is None else self.class_sets
+        return {
+            f"mIoU{name.rpartition('_')[2]}": known
+            for name, known in fitting.items()
+            if name in wanted
+        }
+
+
+def _map(data: PixelData | Mapping[str, Tensor]) -> Tensor:
+    """Return the (H, W) classes of a prediction or target."""
+    return data["data"].squeeze(0) if isinstance(data, Mapping) else data.data.squeeze(0)
+
+
+def _figures(matrix: np.ndarray, sets: Mapping[str, ClassSet]) -> dict[str, float]:
+    """Return the figures of a domain in percent."""
+    iou = iou_per_class(matrix)
+    figures = dict(mIoU=float(np.nanmean(iou)), aAcc=np.trace(matrix) / max(matrix.sum(), 1))
+    for name, known in sets.items():
+        if all(len(group) == 1 for group in known.groups):
+            chosen = iou[[index for group in known.groups for index in group]]
+        else:
+            chosen = iou_per_class(merge_classes(matrix, known.groups))
+        figures[name] = float(np.nanmean(chosen))
+    return {name: 100 * float(value) for name, value in figures.items()}
+
+
+def format_table(columns: Rows, corner: str) -> str:
+    """Return a markdown table.
+
+    Args:
+        columns: For each column's name the figures by the name of their row; NaN leaves a dash.
+        corner: Name of the first column.
+    """
+    names = list(columns)
+    lines = [f"| {corner} | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for row in next(iter(columns.values())):
+        cells = (columns[name][row] for name in names)
+        text = " | ".join("-" if np.isnan(cell) else f"{cell:.2f}" for cell in cells)
+        lines.append(f"| {row} | {text} |")
+    return "\n".join(lines)
+
+
+def write_table(path: str | Path, columns: Rows, corner: str) -> None:
+    """Write a table as ``.md`` or ``.csv``, complete or not at all.
+
+    Args:
+        path: File to write.
+        columns: As for :func:`format_table`.
+        corner: Name of the first column.
+    """
+    path = Path(path)
+    if path.suffix == ".md":
+        text = format_table(columns, corner) + "\n"
+    else:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow([corner, *columns])
+        for row in next(iter(columns.values())):
+            writer.writerow([row, *(columns[name][row] for name in columns)])
+        text = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

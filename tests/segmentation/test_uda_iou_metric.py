@@ -1,0 +1,185 @@
+"""IoU over class sets and domains."""
+
+import numpy as np
+import pytest
+import torch
+from mmseg.evaluation import IoUMetric
+
+from mmext.segmentation import UDAIoUMetric
+from mmext.segmentation.datasets import CLASS_SETS
+from mmext.segmentation.metrics import (
+    _count_bytes,
+    _count_cells,
+    confusion_matrix,
+    format_table,
+    iou_per_class,
+    merge_classes,
+    write_table,
+)
+
+
+def numpy_matrix(pred, target, classes):
+    """The histogram of the official scripts, image by image."""
+    valid = (target >= 0) & (target < classes)
+    cells = classes * target[valid].astype(int) + pred[valid]
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def maps(seed=0, classes=19, size=(20, 30)):
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, classes, size)
+    pred = np.where(rng.random(size) < 0.6, target, rng.integers(0, classes, size))
+    target[rng.random(size) < 0.1] = 255
+    return torch.from_numpy(pred), torch.from_numpy(target)
+
+
+def sample(pred, target, **meta):
+    found = dict(pred_sem_seg=dict(data=pred[None]), gt_sem_seg=dict(data=target[None]))
+    return {**found, **meta}
+
+
+def metric(classes="cityscapes_19", **options):
+    found = UDAIoUMetric(**options)
+    found.dataset_meta = dict(classes=CLASS_SETS[classes].names)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_matrix_equals_the_numpy_histogram(dtype):
+    pred, target = maps()
+    found = confusion_matrix(pred.to(dtype), target.to(dtype), 19)
+    np.testing.assert_array_equal(found, numpy_matrix(pred.numpy(), target.numpy(), 19))
+
+
+def test_both_ways_of_counting_agree():
+    pred, target = maps(classes=19)
+    cells = _count_cells(pred, target, 19, 255)
+    assert torch.equal(cells, _count_bytes(pred, target, 19, 255))
+    target[0, 0] = 19
+    assert _count_cells(pred, target, 19, 255) is None
+    assert _count_bytes(pred, target, 19, 255) is None
+
+
+def test_matrix_of_nothing_but_ignored_pixels():
+    assert confusion_matrix(torch.zeros(4, 4).long(), torch.full((4, 4), 255), 3).sum() == 0
+
+
+@pytest.mark.parametrize(("pred", "target"), [(3, 0), (0, 3), (0, 5), (3, 3)])
+def test_classes_out_of_range_are_errors(pred, target):
+    maps = [torch.zeros(4, 4).long() for _ in range(2)]
+    maps[0][1, 1], maps[1][2, 2] = pred, target
+    with pytest.raises(ValueError, match="expected less than 3"):
+        confusion_matrix(*maps, 3)
+
+
+def test_other_sizes_are_errors():
+    with pytest.raises(ValueError, match="expected equal sizes"):
+        confusion_matrix(torch.zeros(4, 4).long(), torch.zeros(4, 5).long(), 3)
+
+
+def test_iou_by_hand():
+    matrix = np.array([[6, 2, 0, 0], [0, 0, 0, 0], [4, 0, 0, 0], [0, 0, 0, 0]])
+    iou = iou_per_class(matrix)
+    # Found; predicted though it is not there; there and never predicted; nowhere.
+    np.testing.assert_allclose(iou[:3], [6 / 12, 0, 0])
+    assert np.isnan(iou[3])
+
+
+def test_merged_classes_by_hand():
+    matrix = np.arange(9).reshape(3, 3)
+    np.testing.assert_array_equal(
+        merge_classes(matrix, [(0, 2), (1,)]), [[0 + 2 + 6 + 8, 1 + 7], [3 + 5, 4]]
+    )
+
+
+def test_figures_of_parts_use_the_whole_matrix():
+    ours, host = metric(), IoUMetric()
+    host.dataset_meta = ours.dataset_meta
+    matrix = np.zeros((19, 19), int)
+    samples = []
+    for seed in range(3):
+        pred, target = maps(seed)
+        samples.append(sample(pred, target))
+        matrix += numpy_matrix(pred.numpy(), target.numpy(), 19)
+    ours.process({}, samples)
+    host.process({}, samples)
+    figures = ours.evaluate(3)
+    expected = host.evaluate(3)
+    assert figures["mIoU"] == pytest.approx(expected["mIoU"], abs=0.006)  # rounded there
+    assert figures["aAcc"] == pytest.approx(expected["aAcc"], abs=0.006)
+    iou = np.diag(matrix) / (matrix.sum(0) + matrix.sum(1) - np.diag(matrix))
+    sixteen = [*range(9), 10, 11, 12, 13, 15, 17, 18]
+    thirteen = [index for index in sixteen if index not in (3, 4, 5)]
+    assert figures["mIoU16"] == pytest.approx(100 * iou[sixteen].mean())
+    assert figures["mIoU13"] == pytest.approx(100 * iou[thirteen].mean())
+    assert figures["mIoU7"] > figures["mIoU"]
+    assert set(figures) == {"mIoU", "aAcc", "mIoU16", "mIoU13", "mIoU7"}
+
+
+def test_a_class_never_predicted_counts_as_zero():
+    target = torch.tensor([[0, 0, 1, 1]])
+    found = metric("streets_9")
+    found.process({}, [sample(torch.zeros(1, 4).long(), target)])
+    figures = found.evaluate(1)
+    assert figures["mIoU"] == pytest.approx(100 * (0.5 + 0) / 2)
+    assert set(figures) == {"mIoU", "aAcc"}
+
+
+def test_rows_of_domains_and_their_mean(tmp_path):
+    file = tmp_path / "table.csv"
+    found = metric("streets_9", out_file=str(file))
+    right, wrong = torch.tensor([[0, 1]]), torch.tensor([[1, 0]])
+    found.process({}, [sample(right, right, domain="day"), sample(wrong, right, domain="fog")])
+    figures = found.evaluate(2)
+    assert figures["day/mIoU"] == 100
+    assert figures["fog/mIoU"] == 0
+    assert figures["mIoU"] == 50
+    rows = [line.split(",") for line in file.read_text().splitlines()]
+    assert rows[0] == ["class", "day", "fog"]
+    assert rows[1] == ["road", "100.0", "0.0"]
+    assert rows[3][1] == "nan"
+
+
+def test_repeated_images_of_a_distributed_sampler_are_dropped():
+    found = metric("streets_9")
+    right = torch.tensor([[0, 1]])
+    found.process({}, [sample(right, right), sample(1 - right, right)])
+    assert found.evaluate(1)["mIoU"] == 100
+
+
+def test_chosen_class_sets_and_wrong_ones():
+    pred, target = maps()
+    found = metric(class_sets=["cityscapes_16"])
+    found.process({}, [sample(pred, target)])
+    assert set(found.evaluate(1)) == {"mIoU", "aAcc", "mIoU16"}
+    found = metric("streets_9", class_sets=["cityscapes_16"])
+    found.process({}, [sample(pred % 9, target % 9)])
+    with pytest.raises(ValueError, match="not made of the classes"):
+        found.evaluate(1)
+    with pytest.raises(ValueError, match=r"class_sets has \['16'\]"):
+        UDAIoUMetric(class_sets=["16"])
+    with pytest.raises(ValueError, match=r"Expected \.csv or \.md"):
+        UDAIoUMetric(out_file="table.txt")
+
+
+def test_missing_labels_and_other_sizes_name_the_image():
+    found = metric()
+    pred, target = maps()
+    with pytest.raises(ValueError, match=r"a\.png has no labels. Expected mmext\.LoadLabelIds"):
+        found.process({}, [dict(pred_sem_seg=dict(data=pred[None]), img_path="a.png")])
+    with pytest.raises(ValueError, match=r"a\.png: the prediction is \(20, 30\)"):
+        found.process({}, [sample(pred, target[:4], img_path="a.png")])
+
+
+def test_tables(tmp_path):
+    columns = dict(day=dict(road=12.345, car=float("nan")), fog=dict(road=1.0, car=2.0))
+    text = format_table(columns, "class")
+    assert text.splitlines() == [
+        "| class | day | fog |",
+        "|---|---:|---:|",
+        "| road | 12.35 | 1.00 |",
+        "| car | - | 2.00 |",
+    ]
+    write_table(tmp_path / "new" / "table.md", columns, "class")
+    assert (tmp_path / "new" / "table.md").read_text() == text + "\n"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.md"]

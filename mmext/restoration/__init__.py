@@ -12,6 +12,7 @@ from .transforms import (
     PackRestorationInputs,
     PairedCenterCrop,
     PairedRandomCrop,
+    RandomChannelOrder,
     RandomDihedral,
 )
 from .uformer import Uformer
@@ -29,6 +30,7 @@ __all__ = [
     "PairedCenterCrop",
     "PairedImageDataset",
     "PairedRandomCrop",
+    "RandomChannelOrder",
     "RandomDihedral",
     "RestorationDataPreprocessor",
     "RestorationVisualizationHook",

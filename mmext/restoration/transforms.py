@@ -157,6 +157,25 @@ class RandomDihedral(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class RandomChannelOrder(BaseTransform):
+    """Put the three colours of both images into a random order, each of the six alike.
+
+    For small data sets, whose few colours a network otherwise learns by heart: it then shifts the
+    colours of other images. Only for degradations that are the same in each channel.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Reorder the channels of both images, and of further views likewise."""
+        order = np.random.permutation(3)
+        for key in PAIR:
+            if key in results:
+                views = results[key].shape[2] // 3
+                channels = np.concatenate([order + 3 * view for view in range(views)])
+                results[key] = results[key][..., channels]
+        return results
+
+
+@TRANSFORMS.register_module()
 class PackRestorationInputs(BaseTransform):
     """Turn arrays into what the model takes: ``inputs``, and a data sample with ``gt_img``.
 

@@ -1,3 +1,5 @@
+from itertools import permutations
+
 import cv2
 import numpy as np
 import pytest
@@ -88,6 +90,20 @@ def test_dihedral_has_eight_ways_and_keeps_the_pair(loaded):
         seen[corner, right] = seen.get((corner, right), 0) + 1
     assert len(seen) == 8
     assert min(seen.values()) > 8
+
+
+def test_channel_order_keeps_the_pair_and_its_views(loaded):
+    image = loaded["img"].copy()
+    image[..., 2] = 40
+    loaded = dict(img=np.concatenate([image, image + 50], 2), gt=image + 100)
+    reorder, seen = build("RandomChannelOrder"), set()
+    for _ in range(100):
+        results = reorder(dict(loaded))
+        first, second = np.split(results["img"], 2, 2)
+        np.testing.assert_array_equal(results["gt"], first + 100)
+        np.testing.assert_array_equal(second, first + 50)
+        seen.add(tuple(first[3, 7].tolist()))
+    assert seen == set(permutations(image[3, 7].tolist()))
 
 
 def test_pack_keeps_dtype_and_meta(loaded):

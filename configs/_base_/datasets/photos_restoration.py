@@ -9,6 +9,8 @@ train_pipeline = [
     dict(type="mmext.LoadImagePair"),
     dict(type="mmext.PairedRandomCrop", crop_size=64),
     dict(type="mmext.RandomDihedral"),
+    # The training photographs show few colours.
+    dict(type="mmext.RandomChannelOrder"),
     dict(type="mmext.PackRestorationInputs"),
 ]
 test_pipeline = [dict(type="mmext.LoadImagePair"), dict(type="mmext.PackRestorationInputs")]

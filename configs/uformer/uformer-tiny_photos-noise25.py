@@ -7,7 +7,7 @@ python tools/train.py configs/uformer/uformer-tiny_photos-noise25.py
 _base_ = ["../_base_/restoration_runtime.py", "../_base_/datasets/photos_restoration.py"]
 
 # About nine minutes of one core.
-max_iters = 1600
+max_iters = 2200
 
 model = dict(
     type="mmext.ImageRestorer",

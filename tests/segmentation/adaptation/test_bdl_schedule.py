@@ -281,7 +281,7 @@ def test_unusable_schedules_are_refused(whole):
     with pytest.raises(ValueError, match="Expected what loads the image"):
         stage_configs.with_label_loader([dict(type="PackSegInputs")])
     with pytest.raises(ValueError, match="the rule of pseudo labels is 'mean'"):
-        bdl_schedule.BDLSchedule(pseudo_labels=dict(kind="mean"))
+        bdl_schedule.BDLSchedule(outer=1, pseudo_labels=dict(kind="mean"))
 
 
 def test_another_config_needs_another_folder(whole):

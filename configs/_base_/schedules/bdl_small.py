@@ -1,6 +1,6 @@
 """BDL's schedule (arXiv 1904.10620) for minutes of a CPU: small translators, K = 2, N = 1.
 
-A quarter of the channels and a third of the residual blocks of CycleGAN's generator, crops of 96
+A quarter of the channels and a third of the residual blocks of CycleGAN's generator, crops of 64
 pixels, and a higher learning rate, since it ends after hundreds of steps.
 """
 
@@ -17,7 +17,7 @@ schedule = dict(
     translator=dict(
         pipeline=[
             dict(type="LoadImageFromFile"),
-            dict(type="RandomCrop", crop_size=(96, 96)),
+            dict(type="RandomCrop", crop_size=(64, 64)),
             dict(type="RandomFlip", prob=0.5),
             dict(type="PackSegInputs"),
         ],

@@ -10,9 +10,10 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.utils import ProgressBar
 
 from mmext.engine import join_processes
@@ -185,23 +186,27 @@ class _Actions:
         cfg.resume = begun and bool(self.cfg.get("resume"))
         # With resume and no checkpoint there, mmengine says so and begins anew.
         runner = RUNNERS.build(cfg)
+        validation = _LastValidation()
+        runner.register_hook(validation)
         runner.train()
-        figures = _validation_figures(runner)
-        if figures and is_main_process():
-            part = folder / f".{FIGURES}.part"
-            part.write_text(json.dumps(figures, indent=2))
-            os.replace(part, folder / FIGURES)
+        if runner.val_loop is not None:
+            # None: stopped between the last checkpoint and the last validation, and resumed.
+            figures = validation.figures or runner.val_loop.run()
+            if is_main_process():
+                part = folder / f".{FIGURES}.part"
+                part.write_text(json.dumps(figures, indent=2, default=float))
+                os.replace(part, folder / FIGURES)
         return Path(find_latest_checkpoint(str(folder)))
 
 
-def _validation_figures(runner: Any) -> dict[str, float]:
-    """Return the figures of the last validation."""
-    scalars = runner.message_hub.log_scalars
-    return {
-        key.removeprefix("val/"): float(value.current())
-        for key, value in scalars.items()
-        if key.startswith("val/") and "time" not in key
-    }
+class _LastValidation(Hook):
+    """Keeps the figures of the last validation."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] | None = None
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self.figures = metrics
 
 
 def _print_figures(schedule: Schedule) -> None:

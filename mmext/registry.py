@@ -104,3 +104,7 @@ DATASET_CHECKS = Registry(
     scope="mmext",
     locations=["mmext.detection", "mmext.rotated", "mmext.restoration", "mmext.segmentation"],
 )
+
+# Trainings in stages that build on each other, started by tools/train.py for configs that have a
+# ``schedule``.
+SCHEDULES = Registry("schedule", scope="mmext", locations=["mmext.segmentation"])

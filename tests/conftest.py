@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from yapf.yapflib import yapf_api
 
 LONG = ("learn", "packaging", "sweep")
+
+# mmengine formats the whole config for each log and each checkpoint, a second of yapf every time:
+# most of what a training of a few iterations takes. Unformatted text is as good a config.
+yapf_api.FormatCode = lambda text, *args, **kwargs: (text, False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

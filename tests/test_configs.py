@@ -68,12 +68,43 @@ def restoration_inputs(cfg: Config) -> dict:
     return dict(inputs=images, data_samples=samples)
 
 
+def segmentation_inputs(cfg: Config) -> dict:
+    """Two small images, one of each domain if there are two; those of the source with labels."""
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    dataset = cfg.train_dataloader.dataset
+    roles = {name: role for role in ("source", "target") for name in dataset[f"{role}s"]}
+    packed = dict(inputs={}, data_samples={})
+    for name, role in roles.items():
+        size = (2 // len(roles), 3, 64, 64)
+        packed["inputs"][name] = [*torch.randint(0, 256, size, dtype=torch.uint8)]
+        meta = dict(role=role, ori_shape=(64, 64), img_shape=(64, 64))
+        samples = [SegDataSample(metainfo=meta) for _ in range(size[0])]
+        if role == "source":
+            for sample in samples:
+                labels = torch.randint(0, num_classes(cfg), (1, 64, 64))
+                sample.gt_sem_seg = PixelData(data=labels)
+        packed["data_samples"][name] = samples
+    return packed
+
+
 # What a model of each scope takes; restoration needs no host package.
 INPUTS: dict[str, Callable[[Config], dict]] = {
     "mmdet": detection_inputs,
     "mmrotate": rotated_inputs,
+    "mmseg": segmentation_inputs,
     "mmengine": restoration_inputs,
 }
+
+
+def without_domains(packed: dict) -> dict:
+    """Return the images of all domains in one batch, as in tests."""
+    if not isinstance(packed["inputs"], dict):
+        return packed
+    return {
+        key: [item for part in values.values() for item in part] for key, values in packed.items()
+    }
 
 
 def check_detections(sample: BaseDataElement, box_dim: int = 4) -> None:
@@ -87,10 +118,17 @@ def check_restored(sample: BaseDataElement) -> None:
     assert 0 <= sample.pred_img.min() <= sample.pred_img.max() <= 1
 
 
+def check_segmented(sample: BaseDataElement) -> None:
+    assert sample.pred_sem_seg.data.shape == (1, 64, 64)
+    assert sample.seg_logits.data.isfinite().all()
+    assert sample.pred_sem_seg.data.max() < len(sample.seg_logits.data)
+
+
 # What it predicts.
 CHECKS: dict[str, Callable[[BaseDataElement], None]] = {
     "mmdet": check_detections,
     "mmrotate": partial(check_detections, box_dim=5),
+    "mmseg": check_segmented,
     "mmengine": check_restored,
 }
 
@@ -171,7 +209,7 @@ def test_builds_learns_predicts_and_saves(cfg):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
     model.eval()
-    data = model.data_preprocessor(packed, training=False)
+    data = model.data_preprocessor(without_domains(packed), training=False)
     with torch.no_grad():
         predicted = model(**data, mode="predict")
     assert len(predicted) == 2
@@ -194,6 +232,13 @@ def test_classes_are_those_of_the_data(cfg):
         return
     for split in ("train", "val", "test"):
         loaded = [node for _, node in walk(cfg[f"{split}_dataloader"].dataset, "")]
+        if cfg.default_scope == "mmseg":  # one for each domain
+            datasets = [node for node in loaded if "data_root" in node]
+            built = [DATASETS.build({**node, "lazy_init": True}) for node in datasets]
+            assert built
+            for dataset in built:
+                assert heads == {len(dataset.metainfo["classes"])}, split
+            continue
         (dataset,) = (node for node in loaded if "ann_file" in node)
         classes = DATASETS.build({**dataset, "lazy_init": True}).metainfo["classes"]
         if dataset.type == "HRSCDataset" and not dataset.get("classwise"):

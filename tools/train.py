@@ -1,4 +1,9 @@
-"""Train a model: ``python tools/train.py CONFIG [--resume] [--amp] [--cfg-options ...]``."""
+"""Train a model: ``python tools/train.py CONFIG [--resume] [--amp] [--cfg-options ...]``.
+
+A config with a ``schedule`` is trained in stages that build on each other, in one command. What is
+done is kept in the work directory, and the same command goes on after it; ``--resume`` also goes on
+in the middle of a training. ``--stage NAME`` runs a stage alone.
+"""
 
 import argparse
 
@@ -9,6 +14,7 @@ from mmengine.registry import RUNNERS
 import mmext  # noqa: F401  (lets configs inherit from 'mmext::...' and 'mmseg::...')
 from mmext.engine import wrapper_configs
 from mmext.engine.cli import add_common_arguments, load_config
+from mmext.registry import SCHEDULES
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +38,7 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from CHECKPOINT, or from the newest one in the work directory",
     )
+    parser.add_argument("--stage", metavar="NAME", help="run this stage of the schedule alone")
     return parser.parse_args()
 
 
@@ -41,7 +48,7 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ValueError: The config does not say for which batch size its learning rate is meant.
     """
-    for wrapper in wrapper_configs(cfg.optim_wrapper) if args.amp else ():
+    for wrapper in _optim_wrappers(cfg) if args.amp else ():
         if get_device() == "cpu":
             wrapper.type = "mmext.CPUAmpOptimWrapper"
         else:
@@ -59,12 +66,38 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == "auto" else args.resume
 
 
+def _optim_wrappers(cfg: Config) -> list[dict]:
+    """Return the configs of all optimiser wrappers, also those of a schedule's stages."""
+    stages = [stage for stage in cfg.get("schedule", {}).values() if isinstance(stage, dict)]
+    found = [part.optim_wrapper for part in (cfg, *stages) if "optim_wrapper" in part]
+    return [wrapper for part in found for wrapper in wrapper_configs(part)]
+
+
+def train_in_stages(cfg: Config, args: argparse.Namespace) -> None:
+    """Run the config's schedule, or one stage of it.
+
+    Raises:
+        ValueError: There is no schedule to take a stage of, or a checkpoint is named.
+    """
+    if "schedule" not in cfg:
+        raise ValueError(f"--stage {args.stage}: {args.config} has no schedule. Remove --stage.")
+    if cfg.get("load_from") is not None:
+        raise ValueError(
+            f"a schedule finds its checkpoints itself, and got {cfg.load_from}. Write --resume "
+            "without a file, or set init_cfg in the segmentor."
+        )
+    SCHEDULES.build(cfg.schedule).run(cfg, args.stage)
+
+
 def main() -> None:
     """Train."""
     args = parse_args()
     cfg = load_config(args)
     apply_training_options(cfg, args)
-    RUNNERS.build(cfg).train()
+    if "schedule" in cfg or args.stage is not None:
+        train_in_stages(cfg, args)
+    else:
+        RUNNERS.build(cfg).train()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from .amp import CPUAmpOptimWrapper
 from .data_parallel import AveragedDataParallel
 from .hosts import import_host, torchvision_standin
+from .iteration_seed import IterationSeedHook
 from .preflight import ConfigError, check_datasets
-from .runner import Runner
+from .runner import Runner, join_processes
 from .several_optimizers import IterationPasses, MultiOptimWrapperConstructor, wrapper_configs
 
 __all__ = [
@@ -12,10 +13,12 @@ __all__ = [
     "CPUAmpOptimWrapper",
     "ConfigError",
     "IterationPasses",
+    "IterationSeedHook",
     "MultiOptimWrapperConstructor",
     "Runner",
     "check_datasets",
     "import_host",
+    "join_processes",
     "torchvision_standin",
     "wrapper_configs",
 ]

@@ -1,13 +1,13 @@
 """The runner of mmext's tools: mmengine's, made complete on a CPU and careful with files."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import is_distributed, master_only
+from mmengine.dist import init_dist, is_distributed, master_only
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner as MMEngineRunner
@@ -55,15 +55,9 @@ class Runner(MMEngineRunner):
             return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Start the gloo process group first where there is no accelerator, then as mmengine."""
-        if self.distributed and not is_distributed() and get_device() == "cpu":
-            if self.launcher != "pytorch":
-                raise ValueError(
-                    f"--launcher {self.launcher} needs an accelerator. On CPUs start the processes "
-                    "with torchrun (tools/dist_train.sh) and --launcher pytorch."
-                )
-            seconds = env_cfg.get("dist_cfg", {}).get("timeout", 1800)
-            distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))
+        """Join the processes first where there is no accelerator, then as mmengine."""
+        if get_device() == "cpu":
+            join_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -179,6 +173,30 @@ class Runner(MMEngineRunner):
         target = os.path.join(out_dir, filename)
         super().save_checkpoint(out_dir, filename + ".part", **kwargs)
         os.replace(target + ".part", target)
+
+
+def join_processes(launcher: str, env_cfg: Mapping[str, Any]) -> None:
+    """Start the process group if this is one of several processes; gloo without an accelerator.
+
+    Args:
+        launcher: As for :class:`mmengine.runner.Runner`; ``'none'``: a single process.
+        env_cfg: ``cfg.env_cfg``.
+
+    Raises:
+        ValueError: The launcher cannot start processes without an accelerator.
+    """
+    if launcher == "none" or is_distributed():
+        return
+    options = dict(env_cfg.get("dist_cfg", {}))
+    if get_device() != "cpu":
+        init_dist(launcher, **options)
+        return
+    if launcher != "pytorch":
+        raise ValueError(
+            f"--launcher {launcher} needs an accelerator. On CPUs start the processes "
+            "with torchrun (tools/dist_train.sh) and --launcher pytorch."
+        )
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=options.get("timeout", 1800)))
 
 
 def _examples(state_dict: dict[str, torch.Tensor]) -> str:

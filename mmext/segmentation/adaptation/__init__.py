@@ -1,6 +1,7 @@
 """Adaptation of segmentation models; importing this package registers its parts."""
 
 from .bdl import BDL
+from .bdl_schedule import BDLSchedule
 from .duplicate_params import DuplicateParamsConstructor
 from .export import export_segmentor, segmentor_config
 from .preprocessor import MultiDomainDataPreprocessor
@@ -9,6 +10,7 @@ from .wrapper import AdaptationModel
 __all__ = [
     "BDL",
     "AdaptationModel",
+    "BDLSchedule",
     "DuplicateParamsConstructor",
     "MultiDomainDataPreprocessor",
     "export_segmentor",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmext.engine.preflight import walk
 
-from ..datasets.pseudo import image_info, loads_labels, pseudo_label_name, unlabelled
+from ..datasets.pseudo import image_info, loads_labels, png_name, unlabelled
 from ..pseudo_labels import PseudoLabelWriter, confident_labels, generate_pseudo_labels
 from .segmentors import raw_logits
 from .wrapper import AdaptationModel
@@ -83,7 +83,7 @@ class TargetLabeller:
         folder = self.images.data_prefix["img_path"]
         for index in range(len(self.images)):
             info = image_info(self.images, index)
-            yield pseudo_label_name(info["img_path"], folder), partial(self._load, info)
+            yield png_name(info["img_path"], folder), partial(self._load, info)
 
     def _load(self, info: dict) -> dict:
         return pseudo_collate([self.pipeline(info)])

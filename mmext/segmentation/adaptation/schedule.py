@@ -108,6 +108,7 @@ class Schedule:
         self.folder = Path(folder)
         self.recipe = json.loads(json.dumps(recipe))
         self._state = self._read_state()
+        barrier()  # or a process would read what the first one writes already
 
     def run(self, only: str | None = None) -> Path:
         """Run what is not done yet.

@@ -51,8 +51,8 @@ def image_info(dataset: BaseDataset, index: int) -> dict:
     return info
 
 
-def pseudo_label_name(image: str, folder: str) -> str:
-    """Return the name of an image's pseudo label file, relative to the folder of pseudo labels.
+def png_name(image: str, folder: str) -> str:
+    """Return the name of what is written for an image, such as its pseudo labels, as a png file.
 
     Args:
         image: Path of the image.
@@ -91,7 +91,7 @@ class PseudoLabelDataset(BaseDataset):
         entries, missing = [], []
         for index in range(len(self.images)):
             info = image_info(self.images, index)
-            name = pseudo_label_name(info["img_path"], self.images.data_prefix["img_path"])
+            name = png_name(info["img_path"], self.images.data_prefix["img_path"])
             path = os.path.join(self.label_dir, name)
             if not os.path.isfile(path):
                 missing.append(path)

@@ -35,13 +35,14 @@ class _ResidualBlock(nn.Module):
 
 @MODELS.register_module()
 class CycleGANGenerator(BaseModule):
-    """Generator of CycleGAN: two steps down, residual blocks, two steps up.
+    """Generator of CycleGAN: some steps down, residual blocks, as many steps up.
 
     Args:
         in_channels: Channels of the images.
         out_channels: Channels of what is made of them.
-        base_channels: Channels at full resolution; the residual blocks have four times as many.
+        base_channels: Channels at full resolution; each step down doubles them.
         num_blocks: Number of residual blocks, 9 for sides of 256 pixels and more.
+        num_downs: Number of steps down. With one, a short training keeps what is thin in an image.
         track_running_stats: False: instance norms always use the statistics of the image at hand.
             True: they also keep running averages and use these in ``eval()``, for which the
             official code of 2018 has buffers in its files, though its test script ran in training
@@ -59,25 +60,28 @@ class CycleGANGenerator(BaseModule):
         out_channels: int = 3,
         base_channels: int = 64,
         num_blocks: int = 9,
+        num_downs: int = 2,
         track_running_stats: bool = False,
         init_cfg: ConfigType | None = _INIT,
     ) -> None:
         super().__init__(init_cfg)
         base, track = base_channels, track_running_stats
+        widths = [base * 2**step for step in range(num_downs)]
         seven = dict(kernel_size=7, padding=3, padding_mode="reflect")
         self.stem = _conv_norm(nn.Conv2d(in_channels, base, **seven), track)
         self.downs = nn.Sequential(
             *(
                 _conv_norm(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), track)
-                for width in (base, 2 * base)
+                for width in widths
             )
         )
-        self.blocks = nn.Sequential(*(_ResidualBlock(4 * base, track) for _ in range(num_blocks)))
+        inner = base * 2**num_downs
+        self.blocks = nn.Sequential(*(_ResidualBlock(inner, track) for _ in range(num_blocks)))
         up = dict(kernel_size=3, stride=2, padding=1, output_padding=1)
         self.ups = nn.Sequential(
             *(
-                _conv_norm(nn.ConvTranspose2d(width, width // 2, **up), track)
-                for width in (4 * base, 2 * base)
+                _conv_norm(nn.ConvTranspose2d(2 * width, width, **up), track)
+                for width in reversed(widths)
             )
         )
         self.out = nn.Conv2d(base, out_channels, **seven)
@@ -87,13 +91,15 @@ class CycleGANGenerator(BaseModule):
 
         Args:
             images: (B, in_channels, H, W) in [-1, 1], 16 pixels or more per side. Sides that are no
-                multiple of 4 are mirrored up to one, and what comes of that is cut off.
+                multiple of ``2**num_downs`` are mirrored up to one, and what comes of that is cut
+                off.
 
         Returns:
             (B, out_channels, H, W) in [-1, 1].
         """
         height, width = images.shape[2:]
-        bottom, right = -height % 4, -width % 4
+        step = 2 ** len(self.downs)
+        bottom, right = -height % step, -width % step
         if bottom or right:
             images = functional.pad(images, (0, right, 0, bottom), "reflect")
         x = self.ups(self.blocks(self.downs(self.stem(images))))

@@ -127,3 +127,16 @@ def test_patches_of_70_pixels():
     scores[0, 0, 15, 15].backward()
     seen = images.grad.abs().sum((0, 1)) > 0
     assert seen.any(0).sum() == seen.any(1).sum() == 70
+
+
+@pytest.mark.parametrize("num_downs", [0, 1, 3])
+@torch.no_grad()
+def test_steps_down(num_downs):
+    """Each step doubles the channels of the blocks and halves what they look at."""
+    generator = CycleGANGenerator(base_channels=4, num_blocks=1, num_downs=num_downs).eval()
+    seen = []
+    generator.blocks.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    images = torch.rand(1, 3, 27, 34)
+    assert generator(images).shape == images.shape
+    step = 2**num_downs
+    assert seen == [(1, 4 * step, -(-27 // step), -(-34 // step))]

@@ -5,7 +5,13 @@ from .data_parallel import AveragedDataParallel
 from .hosts import import_host, torchvision_standin
 from .preflight import ConfigError, check_datasets
 from .runner import Runner
-from .several_optimizers import IterationPasses, MultiOptimWrapperConstructor, wrapper_configs
+from .several_optimizers import (
+    IterationPasses,
+    MultiOptimWrapperConstructor,
+    frozen,
+    learning,
+    wrapper_configs,
+)
 
 __all__ = [
     "AveragedDataParallel",
@@ -15,7 +21,9 @@ __all__ = [
     "MultiOptimWrapperConstructor",
     "Runner",
     "check_datasets",
+    "frozen",
     "import_host",
+    "learning",
     "torchvision_standin",
     "wrapper_configs",
 ]

@@ -82,11 +82,11 @@ class LiteralBDL:
         for optimizer in self.optimizers:
             optimizer.step()
         return {
-            "source.decode.loss_ce": float(loss_source),
-            "target.decode.loss_ce": float(loss_target),
-            "target.loss_adv": self.lambda_adv * float(loss_deceive),
-            "source.loss_discriminator": float(loss_judge_source),
-            "target.loss_discriminator": float(loss_judge_target),
+            "source.decode.loss_ce": loss_source.item(),
+            "target.decode.loss_ce": float(torch.as_tensor(loss_target).detach()),
+            "target.loss_adv": self.lambda_adv * loss_deceive.item(),
+            "source.loss_discriminator": loss_judge_source.item(),
+            "target.loss_discriminator": loss_judge_target.item(),
         }
 
     def _predict(self, images: Tensor) -> Tensor:

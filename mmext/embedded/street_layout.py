@@ -22,7 +22,7 @@ CLASSES = (
     "pole",
 )
 ROAD, LANE, SIDEWALK, BUILDING, VEGETATION, SKY, PERSON, CAR, POLE = range(len(CLASSES))
-_CIRCLE = np.array([(math.cos(a), math.sin(a)) for a in np.arange(16) * math.pi / 8])
+_CIRCLE = np.array([(math.cos(a), math.sin(a), 0) for a in np.arange(16) * math.pi / 8])
 FAR = 90.0
 """Distance of the backdrop."""
 
@@ -109,8 +109,7 @@ def _ellipse(
     label: int, x: float, y: float, z: float, size: tuple[float, float], part: str, looks: int
 ) -> Face:
     """Return an ellipse towards the camera, ``size`` wide and high, around height y."""
-    points = np.full((len(_CIRCLE), 3), z)
-    points[:, :2] = (x, y) + _CIRCLE * (size[0] / 2, size[1] / 2)
+    points = np.array((x, y, z)) + _CIRCLE * np.array((size[0] / 2, size[1] / 2, 0))
     return Face(label, points, "front", part, looks)
 
 

@@ -64,54 +64,53 @@ def surface_name(face: Face) -> str:
 def _trace(street: Street, width: int, height: int) -> _Maps:
     """Find out what each sample of a (height, width) image sees."""
     camera = street.camera
-    columns = (np.arange(width, dtype=np.float32) + 0.5) / width - camera.centre
-    rows = (np.arange(height, dtype=np.float32) + 0.5 - height * camera.horizon) / width
-    slope = rows[:, None].repeat(width, axis=1)  # downwards, per metre of distance and focal length
-    across = columns[None, :].repeat(height, axis=0)
+    across = (np.arange(width, dtype=np.float32) + 0.5) / width - camera.centre
+    # Downwards, per metre of distance and focal length.
+    slope = (np.arange(height, dtype=np.float32) + 0.5 - height * camera.horizon) / width
     below = slope > 1e-4
-    depth = np.where(below, camera.focal * camera.height / np.maximum(slope, 1e-4), 4 * FAR)
-    depth = np.minimum(depth, 4 * FAR)
-    x = across * depth / camera.focal
+    ahead = np.where(below, camera.focal * camera.height / np.maximum(slope, 1e-4), 4 * FAR)
+    ahead = np.minimum(ahead, 4 * FAR)
+    x = across * ahead[:, None] / camera.focal
 
     # Beyond the sidewalks 3, on them 2, on the road 1; the sky 0.
     surface = np.full(x.shape, 3, np.int32)
-    for number, margin in ((2, street.sidewalk), (1, 0.0)):
-        surface[(x > street.left - margin) & (x < street.right + margin)] = number
+    for margin in (street.sidewalk, 0.0):
+        surface -= (x > street.left - margin) & (x < street.right + margin)
     surface[~below] = 0
     _draw_polygons(surface, street)
 
-    ground = len(_GROUND)
-    # One more row, for the samples that see no face.
-    first = np.array([*(face.points[0] for face in street.faces), (0, 0, 1)], np.float32)
-    side = np.array([*(face.plane == "side" for face in street.faces), False])
-    standing = surface >= ground
-    index = np.where(standing, surface - ground, len(street.faces))
-    sideways = side[index]
+    depth = ahead[:, None].repeat(width, axis=1)
+    u = np.where(surface == 0, across * 10, x)
+    v = np.where(below, ahead, slope * 10)[:, None].repeat(width, axis=1)
+    seen = np.flatnonzero(surface >= len(_GROUND))
+    face = surface.ravel().take(seen) - len(_GROUND)
+    row, column = np.divmod(seen, width)
+    first = np.array([face.points[0] for face in street.faces], np.float32).reshape(-1, 3)
+    sideways = np.array([face.plane == "side" for face in street.faces], bool).take(face)
     # On a plane x = const the column tells the distance, on one z = const it is the plane's.
-    safe = np.where(abs(across) < 1e-3, 1e-3, across)
-    along = np.clip(first[index, 0] * camera.focal / safe, 0.5, 4 * FAR)
-    depth = np.where(standing, np.where(sideways, along, first[index, 2]), depth)
-    up = camera.height - slope * depth / camera.focal
-    u = np.where(sideways, depth, across * depth / camera.focal)
-    v = np.where(standing, up, np.where(below, depth, slope * 10))
-    u = np.where(surface == 0, across * 10, u)
-    return _Maps(surface, *(part.astype(np.float32) for part in (u, v, depth)))
+    safe = np.where(abs(across) < 1e-3, 1e-3, across).take(column)
+    along = np.clip(first[:, 0].take(face) * camera.focal / safe, 0.5, 4 * FAR)
+    distance = np.where(sideways, along, first[:, 2].take(face))
+    depth.ravel()[seen] = distance
+    u.ravel()[seen] = np.where(sideways, distance, across.take(column) * distance / camera.focal)
+    v.ravel()[seen] = camera.height - slope.take(row) * distance / camera.focal
+    return _Maps(surface, *(part.astype(np.float32, copy=False) for part in (u, v, depth)))
 
 
 def _draw_polygons(surface: np.ndarray, street: Street) -> None:
     """Write the numbers of markings and faces where they are seen, the nearest last."""
-    polygons = [np.insert(mark, 1, 0.0, axis=1) for mark in street.marks]
-    numbers = [4] * len(polygons) + list(range(len(_GROUND), len(_GROUND) + len(street.faces)))
-    polygons += [face.points for face in street.faces]
-    if not polygons:
-        return
+    marks = np.array(street.marks, np.float64).reshape(-1, 2)
+    points = [np.insert(marks, 1, 0.0, axis=1), *(face.points for face in street.faces)]
+    lengths = [4] * len(street.marks) + [len(face.points) for face in street.faces]
+    numbers = [4] * len(street.marks) + list(range(len(_GROUND), len(_GROUND) + len(street.faces)))
     height, width = surface.shape
     # OpenCV counts from the middle of the first pixel, not from its edge.
-    corners = street.camera.project(np.concatenate(polygons), width, height) - 0.5
+    corners = street.camera.project(np.concatenate(points), width, height) - 0.5
     corners = np.clip(np.round(corners * 2**_SHIFT), -(2**25), 2**25).astype(np.int32)
-    ends = np.cumsum([len(polygon) for polygon in polygons])
-    for number, polygon in zip(numbers, np.split(corners, ends[:-1]), strict=True):
-        cv2.fillPoly(surface, [polygon], number, shift=_SHIFT)
+    end = 0
+    for number, length in zip(numbers, lengths, strict=True):
+        begin, end = end, end + length
+        cv2.fillPoly(surface, [corners[begin:end]], number, shift=_SHIFT)
 
 
 def _uniform(numbers: np.ndarray, salt: int) -> np.ndarray:
@@ -125,7 +124,11 @@ def _uniform(numbers: np.ndarray, salt: int) -> np.ndarray:
 def _texture(texture: Texture, photo: np.ndarray, maps: _Maps, chosen: np.ndarray) -> np.ndarray:
     """Return (N, 3) factors about 1 at the chosen samples."""
     scale = TEXTURE / texture.metres
-    place = [(part.ravel()[chosen] * scale).astype(np.int32) % TEXTURE for part in (maps.v, maps.u)]
+    # TEXTURE is a power of two: this is the remainder, also of negative places.
+    place = [
+        (part.ravel().take(chosen) * scale).astype(np.int32) & (TEXTURE - 1)
+        for part in (maps.v, maps.u)
+    ]
     value = photo.reshape(-1, 3).take(place[0] * TEXTURE + place[1], axis=0)
     return 1 + texture.contrast * (value - 1)
 
@@ -144,30 +147,34 @@ def _windows(street: Street, maps: _Maps, walls: np.ndarray, looks: Looks) -> np
     return np.where(inside, bright, 0.0)
 
 
-def _surfaces(street: Street, looks: Looks) -> tuple[list[str], np.ndarray]:
-    """Return the name and the (N, 3) even colour of each surface; the sky's is white."""
+def _surfaces(street: Street, looks: Looks) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N,) kinds, places in ``_NAMES``, and (N, 3) even colours of the surfaces.
+
+    The sky's is white.
+    """
     names = [name for name, _ in _GROUND] + [surface_name(face) for face in street.faces]
+    kinds = np.array([_NAMES.index(name) for name in names], np.uint8)
     numbers = np.array(
         [street.looks + i for i in range(len(_GROUND))] + [face.looks for face in street.faces]
     )
     pick, shade = _uniform(numbers, 1), 1 + looks.spread * (2 * _uniform(numbers, 2) - 1)
     side = np.array([False] * len(_GROUND) + [face.plane == "side" for face in street.faces])
     shade = shade * np.where(side, 1 - looks.sun, 1.0)
-    base = np.ones((len(names), 3), np.float32)
-    for number, name in enumerate(names):
-        if name != "sky":
-            choices = looks.colours[name]
-            base[number] = choices[int(pick[number] * len(choices))]
-            base[number] *= shade[number]
-    return names, base
+    choices = [looks.colours.get(name, ((1.0, 1.0, 1.0),)) for name in _NAMES]
+    counts = np.array([len(colours) for colours in choices])
+    begins = np.cumsum(counts) - counts
+    every = np.array([colour for colours in choices for colour in colours], np.float32)
+    base = every[begins[kinds] + (pick * counts[kinds]).astype(int)]
+    base[1:] *= shade[1:, None]
+    return kinds, base
 
 
 def _colours(street: Street, maps: _Maps, looks: Looks, photos: Mapping) -> np.ndarray:
     """Return the (H, W, 3) float32 colours under even light, before weather and camera."""
-    names, base = _surfaces(street, looks)
+    kinds, base = _surfaces(street, looks)
     surface = maps.surface.ravel()
     flat = base.take(surface, axis=0)
-    kind = np.array([_NAMES.index(name) for name in names], np.uint8).take(surface)
+    kind = kinds.take(surface)
 
     def samples(name: str) -> np.ndarray:
         return np.flatnonzero(kind == _NAMES.index(name))
@@ -226,13 +233,15 @@ def paint(
     """
     height, width = size
     maps = _trace(street, SAMPLES * width, SAMPLES * height)
-    image = _colours(street, maps, looks, photos) * np.array(looks.light, np.float32)
+    image = _colours(street, maps, looks, photos)
+    image *= np.array(looks.light, np.float32)
     if looks.night:
         image *= _headlights(maps, image.shape[1])
     density, colour = looks.fog
     if density:
         seen = np.exp(-density * maps.depth)[..., None]
-        image = image * seen + np.array(colour, np.float32) * (1 - seen)
+        image *= seen
+        image += np.array(colour, np.float32) * (1 - seen)
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     image *= rng.uniform(*looks.exposure)
     if looks.blur:

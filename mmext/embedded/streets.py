@@ -162,13 +162,14 @@ def _write_all(root: Path, seed: int, domains: Sequence[str], counts: Mapping[st
         parts = textures(photos, split)
         for domain in domains:
             pixels = np.zeros(len(CLASSES), np.int64)
+            for path in file_paths(root, domain, split, 0):
+                path.parent.mkdir(parents=True)
             for index in range(count):
                 written = render(domain, split, index, seed, parts)
                 for path, array in zip(
                     file_paths(root, domain, split, index), written, strict=True
                 ):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    cv2.imwrite(str(path), array, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+                    cv2.imwrite(str(path), array)
                 pixels += np.bincount(written[1].ravel(), minlength=len(CLASSES))
             shares[f"{domain}/{split}"] = (pixels / pixels.sum()).round(4).tolist()
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))

@@ -6,7 +6,13 @@ from .hosts import import_host, torchvision_standin
 from .iteration_seed import IterationSeedHook
 from .preflight import ConfigError, check_datasets
 from .runner import Runner, join_processes
-from .several_optimizers import IterationPasses, MultiOptimWrapperConstructor, wrapper_configs
+from .several_optimizers import (
+    IterationPasses,
+    MultiOptimWrapperConstructor,
+    frozen,
+    learning,
+    wrapper_configs,
+)
 
 __all__ = [
     "AveragedDataParallel",
@@ -17,8 +23,10 @@ __all__ = [
     "MultiOptimWrapperConstructor",
     "Runner",
     "check_datasets",
+    "frozen",
     "import_host",
     "join_processes",
+    "learning",
     "torchvision_standin",
     "wrapper_configs",
 ]

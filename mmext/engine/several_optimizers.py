@@ -1,7 +1,7 @@
 """Training steps with several optimisers and several backward passes each."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from operator import attrgetter
 from typing import Any
@@ -72,6 +72,24 @@ class MultiOptimWrapperConstructor:
         return OptimWrapperDict(**wrappers)
 
 
+def learning(module: nn.Module) -> list[nn.Parameter]:
+    """Return a module's parameters that learn."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Keep a module's parameters out of the graphs that are built inside of the block."""
+    parameters = learning(module)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
 class IterationPasses:
     """The backward passes of one iteration through one optimiser wrapper.
 
@@ -93,9 +111,18 @@ class IterationPasses:
         with self.wrapper.optim_context(module):
             yield
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss."""
-        self.wrapper.backward(self.wrapper.scale_loss(loss))
+    def backward(
+        self, loss: Tensor, parameters: Sequence[Tensor] | None = None, retain_graph: bool = False
+    ) -> None:
+        """Add the gradients of a loss.
+
+        Args:
+            loss: A scalar.
+            parameters: Which get gradients; None: all those that the loss depends on.
+            retain_graph: Whether another loss shares a part of the graph.
+        """
+        scaled = self.wrapper.scale_loss(loss)
+        self.wrapper.backward(scaled, inputs=parameters, retain_graph=retain_graph)
         # Set back, or the next pass would look like the next iteration. There is no public way.
         self.wrapper._inner_count = self._count
 

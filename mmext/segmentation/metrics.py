@@ -43,48 +43,63 @@ def confusion_matrix(
             f"the prediction is {tuple(pred.shape)}, the target {tuple(target.shape)} pixels: "
             "expected equal sizes (the segmentor resizes its prediction to ori_shape)"
         )
-    small = max(num_classes, ignore_index) < 256 and ignore_index >= 0 and pred.numel() < 2**24
-    if pred.device.type == "cpu" and small:
+    countable = pred.device.type == "cpu" and pred.numel() < 2**24
+    fitting = max(num_classes, ignore_index) < 256 and ignore_index >= 0
+    if countable and fitting and _are_bytes(pred) and _are_bytes(target):
         matrix = _count_bytes(pred, target, num_classes, ignore_index)
     else:
         matrix = _count_cells(pred, target, num_classes, ignore_index)
-    if matrix is None or int(pred.max()) >= num_classes:
-        highest = int((target * (target != ignore_index)).max())
+    if matrix is None:
         raise ValueError(
-            f"the highest predicted class is {int(pred.max())}, the highest target {highest}; "
-            f"expected less than {num_classes}, or {ignore_index} for ignored pixels"
+            f"the prediction has the classes {_list(pred)}, the target {_list(target)}; expected 0 "
+            f"to {num_classes - 1}, and {ignore_index} for ignored pixels of the target"
         )
     return matrix
+
+
+def _list(classes: Tensor) -> str:
+    """Return which classes occur, the lowest and the highest ones of many."""
+    found = classes.unique().tolist()
+    return str(found) if len(found) <= 40 else f"{found[:3]} to {found[-3:]}"
+
+
+def _are_bytes(classes: Tensor) -> bool:
+    if classes.dtype == torch.uint8:
+        return True
+    low, high = classes.aminmax()
+    return bool(low >= 0 and high < 256)
 
 
 def _count_cells(
     pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
 ) -> Tensor | None:
-    """Count on any device; None if a target is out of range."""
-    # Ignored pixels are counted in the first bin, which is faster than picking the others out;
-    # the others begin at 1, so that a target out of range makes the histogram longer.
+    """Count on any device; None if a class is out of range."""
+    ignored = target == ignore_index
+    wrong = (pred < 0) | (pred >= num_classes) | ((target < 0) | (target >= num_classes)) & ~ignored
+    if wrong.any():
+        return None
+    # Ignored pixels are counted in the first bin, which is faster than picking the others out.
     cell = target.to(torch.int32) * num_classes
     cell += pred.to(torch.int32)
     cell += 1
-    cell *= target != ignore_index
+    cell *= ~ignored
     bins = torch.bincount(cell.flatten(), minlength=num_classes**2 + 1)
-    if len(bins) > num_classes**2 + 1:
-        return None
     return bins[1:].reshape(num_classes, num_classes)
 
 
 def _count_bytes(
     pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
 ) -> Tensor | None:
-    """Count in memory with OpenCV's histogram of bytes, twice as fast; None as above."""
-    maps = [part.to(torch.uint8).numpy() for part in (target, pred)]
-    # What is out of the ranges is left out. Counts are floats, exact below 2**24.
-    counts = cv2.calcHist(
-        maps, [0, 1], None, [num_classes] * 2, [0, num_classes, 0, num_classes]
-    ).astype(np.int64)
-    if counts.sum() + np.count_nonzero(maps[0] == ignore_index) != pred.numel():
+    """Count pairs of bytes in memory with OpenCV's histogram; None as above."""
+    pairs = np.multiply(target.to(torch.uint8).numpy(), 256, dtype=np.uint16)
+    pairs += pred.to(torch.uint8).numpy()
+    # Counts are floats, exact below 2**24.
+    counts = cv2.calcHist([pairs], [0], None, [2**16], [0, 2**16]).reshape(256, 256)
+    wrong = counts[:, num_classes:].any()
+    counts[ignore_index] = 0
+    if wrong or counts[num_classes:].any():
         return None
-    return torch.from_numpy(counts)
+    return torch.from_numpy(counts[:num_classes, :num_classes].astype(np.int64))
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:
@@ -196,11 +211,21 @@ class UDAIoUMetric(BaseMetric):
 
         Args:
             results: Domain and confusion matrix of each image.
+
+        Raises:
+            ValueError: All pixels of a domain are ignored.
         """
         classes = tuple(self.dataset_meta["classes"])
         matrices: dict[str, np.ndarray] = {}
         for domain, matrix in results:
             matrices[domain] = matrices.get(domain, 0) + matrix
+        for domain, matrix in matrices.items():
+            if not matrix.any():
+                raise ValueError(
+                    f"UDAIoUMetric: each pixel of the labels{domain and f' of {domain}'} is "
+                    f"{self.ignore_index}, there is nothing to measure. Expected label files with "
+                    "classes; correct label_table or data_prefix.seg_map_path."
+                )
         sets = self._sets(classes)
         rows = {domain: _figures(matrix, sets) for domain, matrix in matrices.items()}
         per_class = {

@@ -4,7 +4,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mmext.engine import IterationPasses, wrapper_configs
+from mmext.engine import IterationPasses, frozen, learning, wrapper_configs
 
 
 def test_configs_of_one_and_of_several_optimisers():
@@ -30,3 +30,24 @@ def test_passes_of_an_iteration_count_as_one():
     assert layer.weight.item() == -((1 + 2) + (4 + 8)) / 2
     assert layer.weight.grad is None
     assert wrapper.inner_count == 2
+
+
+def test_frozen_gives_back_what_it_found():
+    net = torch.nn.Linear(2, 2)
+    net.bias.requires_grad_(False)
+    with frozen(net):
+        assert learning(net) == []
+    assert learning(net) == [net.weight]
+    assert not net.bias.requires_grad
+
+
+def test_a_pass_may_leave_parameters_out_and_keep_the_graph():
+    net = torch.nn.Linear(2, 1)
+    passes = IterationPasses(OptimWrapper(torch.optim.SGD(net.parameters(), lr=1.0)))
+    out = net(torch.ones(1, 2)).sum()
+    passes.backward(out, [net.bias], retain_graph=True)
+    assert net.weight.grad is None
+    assert net.bias.grad == 1
+    passes.backward(2 * out)
+    torch.testing.assert_close(net.weight.grad, torch.full((1, 2), 2.0))
+    assert net.bias.grad == 3

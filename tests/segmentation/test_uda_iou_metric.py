@@ -55,21 +55,34 @@ def test_both_ways_of_counting_agree():
     pred, target = maps(classes=19)
     cells = _count_cells(pred, target, 19, 255)
     assert torch.equal(cells, _count_bytes(pred, target, 19, 255))
-    target[0, 0] = 19
-    assert _count_cells(pred, target, 19, 255) is None
-    assert _count_bytes(pred, target, 19, 255) is None
+    for part, value in ((target, 19), (pred, 19)):
+        kept, part[0, 0] = part[0, 0].clone(), value
+        assert _count_cells(pred, target, 19, 255) is None
+        assert _count_bytes(pred, target, 19, 255) is None
+        part[0, 0] = kept
 
 
 def test_matrix_of_nothing_but_ignored_pixels():
     assert confusion_matrix(torch.zeros(4, 4).long(), torch.full((4, 4), 255), 3).sum() == 0
 
 
-@pytest.mark.parametrize(("pred", "target"), [(3, 0), (0, 3), (0, 5), (3, 3)])
-def test_classes_out_of_range_are_errors(pred, target):
+@pytest.mark.parametrize(
+    ("pred", "target"), [(3, 0), (0, 3), (0, 5), (3, 3), (-1, 0), (0, -1), (256, 0), (0, 257)]
+)
+@pytest.mark.parametrize("ignore_index", [255, -100])
+def test_classes_out_of_range_are_errors(pred, target, ignore_index):
+    """Also those that a byte would take for others; -100 makes the general way count."""
     maps = [torch.zeros(4, 4).long() for _ in range(2)]
     maps[0][1, 1], maps[1][2, 2] = pred, target
-    with pytest.raises(ValueError, match="expected less than 3"):
-        confusion_matrix(*maps, 3)
+    strange = max(pred, target, key=abs)
+    with pytest.raises(ValueError, match=rf"[\[ ]{strange}[,\]].*expected 0 to 2"):
+        confusion_matrix(*maps, 3, ignore_index)
+
+
+def test_a_strange_prediction_is_an_error_also_where_the_target_is_ignored():
+    pred, target = torch.full((4, 4), 3), torch.full((4, 4), 255)
+    with pytest.raises(ValueError, match=r"classes \[3\]"):
+        confusion_matrix(pred, target, 3)
 
 
 def test_other_sizes_are_errors():
@@ -123,6 +136,16 @@ def test_a_class_never_predicted_counts_as_zero():
     figures = found.evaluate(1)
     assert figures["mIoU"] == pytest.approx(100 * (0.5 + 0) / 2)
     assert set(figures) == {"mIoU", "aAcc"}
+
+
+def test_images_without_a_labelled_pixel_count_nothing_and_such_a_domain_is_an_error():
+    found = metric("streets_9")
+    right, ignored = torch.tensor([[0, 1]]), torch.full((1, 2), 255)
+    found.process({}, [sample(right, right, domain="day"), sample(right, ignored, domain="day")])
+    assert found.evaluate(2)["mIoU"] == 100
+    found.process({}, [sample(right, right, domain="day"), sample(right, ignored, domain="fog")])
+    with pytest.raises(ValueError, match=r"each pixel of the labels of fog is 255"):
+        found.evaluate(2)
 
 
 def test_rows_of_domains_and_their_mean(tmp_path):

@@ -16,16 +16,12 @@ size, beside the photo and its result. ``tiny`` is the network of ``uformer-tiny
 """
 
 import argparse
-import ctypes
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from literal_uformer import LiteralUformer, on_square_canvas
+from measuring import best_times, forget_peak, in_fresh_process, print_head, resident_mib
 from torch import Tensor, nn
 
 from mmext.restoration.tiling import tiled_forward
@@ -66,33 +62,6 @@ def training_step(network: nn.Module, image: Tensor) -> Callable[[], None]:
     return call
 
 
-def best_times(calls: dict[str, Callable[[], None]], runs: int) -> dict[str, float]:
-    """Return the shortest of several runs of each, in seconds."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    best = dict.fromkeys(calls, float("inf"))
-    for call in calls.values():
-        call()
-    for _ in range(runs):
-        for name, call in calls.items():
-            begin = clock()
-            call()
-            best[name] = min(best[name], clock() - begin)
-    return best
-
-
-def resident_mib(field: str) -> float:
-    """Return the resident size of this process, VmRSS now or VmHWM at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def forget_peak() -> float:
-    """Let the peak of this process count from here; return its resident size in MiB."""
-    ctypes.CDLL(None).malloc_trim(0)  # what is free could be used again unseen
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident_mib("VmRSS")
-
-
 def measure_photo(cell: dict) -> float:
     """Return how many MiB tiled inference needs beside the image and its result."""
     options = TINY if cell["arch"] == "tiny" else dict(arch=cell["arch"])
@@ -118,15 +87,6 @@ def measure_memory(cell: dict) -> float:
     return resident_mib("VmHWM") - before
 
 
-def memory_of(cell: dict) -> float:
-    """Measure one cell's memory in a fresh process."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--cell", json.dumps(cell)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"measuring {cell} failed:\n{done.stderr}")
-    return float(done.stdout.splitlines()[-1])
-
-
 def square_row(arch: str, size: int, args: argparse.Namespace, threads: int) -> str:
     """Measure and format a line of the first table."""
     torch.set_num_threads(threads)
@@ -138,7 +98,7 @@ def square_row(arch: str, size: int, args: argparse.Namespace, threads: int) -> 
         cells += [f"{times[name]:.3f}" for name in NAMES]
         cells += [f"{times['literal'] / times['ours']:.2f}"]
     common = dict(arch=arch, size=size, batch=args.batch)
-    memory = {name: memory_of(dict(name=name, **common)) for name in NAMES}
+    memory = {name: in_fresh_process(__file__, dict(name=name, **common)) for name in NAMES}
     cells += [f"{memory[name]:.0f}" for name in NAMES]
     cells += [f"{memory['ours'] / memory['literal']:.2f}"]
     return "| " + " | ".join(cells) + " |"
@@ -158,14 +118,9 @@ def print_photos(arch: str) -> None:
     """Measure and print the table of photos in tiles."""
     print_head("network", "photo", "photo and result, MiB", "peak beside them, MiB")
     for height, width in PHOTOS:
-        peak = memory_of(dict(arch=arch, photo=(height, width)))
+        peak = in_fresh_process(__file__, dict(arch=arch, photo=(height, width)))
         own = 2 * 3 * 4 * height * width / 2**20
         print(f"| {arch} | {width} x {height} | {own:.0f} | {peak:.0f} |", flush=True)
-
-
-def print_head(*heads: str) -> None:
-    """Print the first two lines of a table."""
-    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads), flush=True)
 
 
 def main() -> None:

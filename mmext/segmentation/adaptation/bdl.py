@@ -7,9 +7,11 @@ from mmengine.optim import OptimWrapper
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmext.engine import frozen, learning
 from mmext.registry import MODELS
 
-from .segmentors import frozen, probability_maps, raw_logits, supervised_losses
+from ..datasets.multi_domain import ROLE
+from .segmentors import probability_maps, raw_logits, supervised_losses
 from .wrapper import AdaptationModel, LogVars, has_pseudo_labels, passes_of, split_domains
 
 SOURCE, TARGET = 0, 1
@@ -26,9 +28,12 @@ class BDL(AdaptationModel):
     it is AdaptSegNet with one output level, without a discriminator it is self-training, without
     targets training on the source alone.
 
-    A step does, in this order: source losses backward; target losses backward, the discriminator
-    held still; both halves of the discriminator's loss backward, on the predictions of these two
-    passes; one update of each optimiser. With several sources or targets their losses are averaged.
+    A step computes gradients as the official one does: of the source losses; of the target losses,
+    which leave the discriminator alone; of both halves of the discriminator's loss on the same
+    predictions, which leave the segmentor alone; then one update of each optimiser. The order of
+    these passes does not matter, since nothing is updated before the end: here each image goes
+    through segmentor and discriminator once. With several sources or targets their losses are
+    averaged.
 
     The official step and this one differ in nothing but two oddities of the official code, which
     are made elsewhere: ``mmext.DuplicateParamsConstructor`` updates parameters three times, and
@@ -85,76 +90,66 @@ class BDL(AdaptationModel):
         batch = self.data_preprocessor(data, True)
         inputs, samples = batch["inputs"], batch["data_samples"]
         sources, targets = split_domains(samples)
+        learner, judge = passes["segmentor"], passes.get("discriminator")
         logs: LogVars = {}
-        totals, seen = [], {}
+        totals = []
 
-        learner = passes["segmentor"]
         for name in sources + targets:
+            target = name in targets
+            share = len(targets) if target else len(sources)
             with learner.context(self.segmentor):
-                if name in sources:
-                    losses, logits = self.source_losses(inputs[name], samples[name])
-                else:
-                    losses, logits = self.target_losses(inputs[name], samples[name])
-            seen[name] = logits.detach()
+                losses, logits = self.segmentor_losses(inputs[name], samples[name])
+            if adversarial and targets:
+                with judge.context(self.discriminator):
+                    scores = self._judge(logits if target else logits.detach(), inputs[name])
+                    loss = self.discriminator_loss(scores, TARGET if target else SOURCE)
+                    if target:
+                        losses["loss_adv"] = self.deception_loss(scores)
+                # Before the segmentor's own pass, which then frees the graph that both share.
+                judge.backward(loss / share, learning(self.discriminator), retain_graph=target)
+                logs[f"{name}.loss_discriminator"] = loss.detach()
             if losses:
                 total, figures = self.log_losses(name, losses)
-                share = len(sources) if name in sources else len(targets)
-                learner.backward(total / share)
+                learner.backward(total / share, learning(self.segmentor))
                 totals.append(total.detach() / share)
                 logs |= figures
-
-        if adversarial and targets:
-            judge = passes["discriminator"]
-            for name, logits in seen.items():
-                label, share = (SOURCE, len(sources)) if name in sources else (TARGET, len(targets))
-                with judge.context(self.discriminator):
-                    loss = self.discriminator_loss(logits, inputs[name].shape[2:], label)
-                judge.backward(loss / share)
-                logs[f"{name}.loss_discriminator"] = loss.detach()
 
         for part in passes.values():
             part.finish()
         return {"loss": torch.stack(totals).sum(), **logs}
 
-    def source_losses(
+    def segmentor_losses(
         self, inputs: Tensor, samples: Sequence[SegDataSample]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses and (B, C, h, w) logits of labelled images.
+        """Return the segmentor's own losses, none for a target without pseudo labels, and logits.
 
         Args:
-            inputs: (B, 3, H, W) preprocessed images.
-            samples: With ``gt_sem_seg``.
-        """
-        return supervised_losses(self.segmentor, inputs, samples)
+            inputs: (B, 3, H, W) preprocessed images of a domain.
+            samples: One per image.
 
-    def target_losses(
-        self, inputs: Tensor, samples: Sequence[SegDataSample]
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses and (B, C, h, w) logits of images of a target.
+        Returns:
+            The losses by name, and (B, C, h, w) logits.
+        """
+        if samples[0].get(ROLE) == "source" or has_pseudo_labels(samples):
+            return supervised_losses(self.segmentor, inputs, samples)
+        return {}, raw_logits(self.segmentor, inputs)
+
+    def deception_loss(self, scores: Tensor) -> Tensor:
+        """Return the weighted loss of the segmentor for being told from the source.
 
         Args:
-            inputs: (B, 3, H, W) preprocessed images.
-            samples: With pseudo labels as ``gt_sem_seg``, or without any.
+            scores: The discriminator's of a target, of any shape.
         """
-        if has_pseudo_labels(samples):
-            losses, logits = supervised_losses(self.segmentor, inputs, samples)
-        else:
-            losses, logits = {}, raw_logits(self.segmentor, inputs)
-        if self.discriminator is not None:
-            with frozen(self.discriminator):
-                scores = self._judge(logits, inputs.shape[2:])
-            losses["loss_adv"] = self.lambda_adv * self.adversarial_loss(scores, SOURCE)
-        return losses, logits
+        return self.lambda_adv * self.adversarial_loss(scores, SOURCE)
 
-    def discriminator_loss(self, logits: Tensor, size: Sequence[int], label: int) -> Tensor:
+    def discriminator_loss(self, scores: Tensor, label: int) -> Tensor:
         """Return half of the discriminator's loss.
 
         Args:
-            logits: (B, C, h, w), detached.
-            size: (H, W) of the images.
+            scores: Its scores of a domain, of any shape.
             label: ``SOURCE`` or ``TARGET``.
         """
-        return 0.5 * self.adversarial_loss(self._judge(logits, size), label)
+        return 0.5 * self.adversarial_loss(scores, label)
 
     def loss(
         self, inputs: dict[str, Tensor], data_samples: dict[str, Sequence[SegDataSample]]
@@ -168,15 +163,20 @@ class BDL(AdaptationModel):
         sources, targets = split_domains(data_samples)
         found: LogVars = {}
         for name in sources + targets:
-            source = name in sources
-            compute = self.source_losses if source else self.target_losses
-            losses, logits = compute(inputs[name], data_samples[name])
-            found |= {f"{name}.{key}": value for key, value in losses.items()}
+            target = name in targets
+            losses, logits = self.segmentor_losses(inputs[name], data_samples[name])
             if self.discriminator is not None:
-                found[f"{name}.loss_discriminator"] = self.discriminator_loss(
-                    logits.detach(), inputs[name].shape[2:], SOURCE if source else TARGET
+                if target:
+                    with frozen(self.discriminator):
+                        losses["loss_adv"] = self.deception_loss(self._judge(logits, inputs[name]))
+                scores = self._judge(logits.detach(), inputs[name])
+                losses["loss_discriminator"] = self.discriminator_loss(
+                    scores, TARGET if target else SOURCE
                 )
+            found |= {f"{name}.{key}": value for key, value in losses.items()}
         return found
 
-    def _judge(self, logits: Tensor, size: Sequence[int]) -> Tensor:
-        return self.discriminator(probability_maps(logits, size, self.segmentor.align_corners))
+    def _judge(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Return the discriminator's scores of (B, C, h, w) logits for (B, 3, H, W) images."""
+        maps = probability_maps(logits, images.shape[2:], self.segmentor.align_corners)
+        return self.discriminator(maps)

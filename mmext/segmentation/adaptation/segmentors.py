@@ -27,8 +27,16 @@ def supervised_losses(
         The losses by name, and (B, C, h, w) logits of the (last) decode head.
 
     Raises:
+        ValueError: An image has no labels.
         TypeError: The decode head has no logits.
     """
+    for sample in samples:
+        if "gt_sem_seg" not in sample:
+            raise ValueError(
+                f"{sample.get('img_path', 'an image')} of a source has no labels to learn from. "
+                "Expected mmext.LoadLabelIds in the pipeline of the source, and "
+                "data_prefix.seg_map_path in its data set."
+            )
     with _kept_logits(segmentor) as kept:
         losses = segmentor.loss(inputs, list(samples))
     return losses, _require_logits(kept[-1] if kept else None, segmentor)
@@ -67,19 +75,6 @@ def probability_maps(logits: Tensor, size: Sequence[int], align_corners: bool) -
         logits.float(), size=tuple(size), mode="bilinear", align_corners=align_corners
     )
     return enlarged.softmax(dim=1)
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Keep a module's parameters out of the graphs that are built inside of the block."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
 
 
 @contextmanager

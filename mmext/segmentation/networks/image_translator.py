@@ -1,7 +1,6 @@
 """CycleGAN with a semantic term: a model that translates images between two domains."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +11,7 @@ from mmseg.utils import ConfigType
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmext.engine import frozen
 from mmext.registry import MODELS
 
 from .adversarial_loss import adversarial_loss
@@ -259,7 +259,8 @@ class ImageTranslator(BaseModel):
         """
         real_a, real_b = self._both(inputs)
         made = self.generators(real_a, real_b, self.identity_weight > 0)
-        with _frozen(_unwrapped(self.discriminators)) as discriminators:
+        discriminators = _unwrapped(self.discriminators)
+        with frozen(discriminators):
             (score_a,), (score_b,) = discriminators([made["fake_a"]], [made["fake_b"]])
         losses = {}
         of_domain = dict(a=(real_a, "b", score_a), b=(real_b, "a", score_b))
@@ -307,16 +308,6 @@ class ImageTranslator(BaseModel):
                 "two domains of the data set."
             )
         return inputs[self.domain_a], inputs[self.domain_b]
-
-
-@contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """Let no parameter of a module get a gradient from what runs in the block."""
-    module.requires_grad_(False)
-    try:
-        yield module
-    finally:
-        module.requires_grad_(True)
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ import pytest
 from mmengine.registry import DATASETS
 from tiny_segmentation import CLASSES, LABELS, LOAD, PACK, domain
 
+from mmext.engine import ConfigError, check_datasets
 from mmext.segmentation.datasets import MultiDomainSampler
 from mmext.segmentation.datasets.rare_classes import Draw, class_probabilities
 
@@ -120,6 +121,15 @@ def test_domains_need_equal_classes_and_different_names(domains):
 
 def take(sampler, count):
     return list(itertools.islice(iter(sampler), count))
+
+
+def test_an_empty_folder_of_a_target_is_named(domains, config):
+    for path in (domains / "blue" / "images").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no image found: .*blue/images names none"):
+        build(domains)
+    with pytest.raises(ConfigError, match=r"^train_dataloader\.dataset\.targets\.blue: no image"):
+        check_datasets(config, ("train",))
 
 
 def test_each_domain_is_gone_through_in_its_own_order(domains):

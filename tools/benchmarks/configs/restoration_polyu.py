@@ -9,9 +9,20 @@ import os
 data_root = os.environ.get("MMEXT_SHARED", "../shared") + "/data/polyu/"
 names = dict(img="{}.jpg", gt="{}.jpg")
 prefix = dict(img="noisy", gt="clean")
+# As for photos, but in their own order of colours: a camera's noise differs between them.
+train_pipeline = [
+    dict(type="mmext.LoadImagePair"),
+    dict(type="mmext.PairedRandomCrop", crop_size=64),
+    dict(type="mmext.RandomDihedral"),
+    dict(type="mmext.PackRestorationInputs"),
+]
 train_dataloader = dict(
     dataset=dict(
-        data_root=data_root, ann_file="splits/train.txt", data_prefix=prefix, filename_tmpl=names
+        data_root=data_root,
+        ann_file="splits/train.txt",
+        data_prefix=prefix,
+        filename_tmpl=names,
+        pipeline=train_pipeline,
     )
 )
 val_dataloader = dict(

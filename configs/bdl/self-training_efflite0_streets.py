@@ -5,7 +5,6 @@ python tools/train.py configs/bdl/self-training_efflite0_streets.py
 """
 
 _base_ = [
-    "../_base_/segmentation_runtime.py",
     "../_base_/datasets/streets_segmentation.py",
     "../_base_/models/bdl_efflite0.py",
 ]

@@ -3,6 +3,8 @@
 Without a discriminator: the configs that adapt adversarially add one, and its optimiser.
 """
 
+_base_ = ["../segmentation_runtime.py"]
+
 num_classes = 9
 max_iters = 400
 
@@ -56,4 +58,5 @@ param_scheduler = [
     dict(type="PolyLR", power=0.9, by_epoch=False, begin=20, end=max_iters),
 ]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(checkpoint=dict(interval=max_iters // 4))
 randomness = dict(seed=0)

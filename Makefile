@@ -61,3 +61,4 @@ bench: env
 	python tools/benchmarks/corner_pool.py
 	python tools/benchmarks/rotated_iou.py
 	python tools/benchmarks/gaussian_distance.py
+	python tools/benchmarks/gelu_dwconv_gelu.py

@@ -8,54 +8,14 @@ deraining: luma, MATLAB's SSIM.
 python tools/train.py configs/uformer/uformer-b_spad.py
 """
 
-_base_ = [
-    "../_base_/restoration_runtime.py",
-    "../_base_/schedules/uformer_250e.py",
-]
-
-model = dict(
-    type="mmext.ImageRestorer",
-    data_preprocessor=dict(type="mmext.RestorationDataPreprocessor"),
-    generator=dict(type="mmext.Uformer", arch="B"),
-    losses=dict(loss_charbonnier=dict(type="mmext.CharbonnierLoss", eps=1e-3)),
-)
+_base_ = "./uformer-b_tip18.py"
 
 data_root = "data/spad/"
-prefix = dict(img="input", gt="groundtruth")
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(
-        type="mmext.PairedImageDataset",
-        data_root=data_root + "train",
-        data_prefix=prefix,
-        pipeline=[
-            dict(type="mmext.LoadImagePair"),
-            dict(type="mmext.PairedRandomCrop", crop_size=128),
-            dict(type="mmext.RandomDihedral"),
-            dict(type="mmext.PackRestorationInputs"),
-        ],
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="mmext.PairedImageDataset",
-        data_root=data_root + "test",
-        data_prefix=prefix,
-        pipeline=[dict(type="mmext.LoadImagePair"), dict(type="mmext.PackRestorationInputs")],
-    ),
-)
+train_dataloader = dict(dataset=dict(data_root=data_root + "train"))
+test_dataloader = dict(dataset=dict(data_root=data_root + "test"))
 val_dataloader = test_dataloader
 test_evaluator = [
     dict(type="mmext.PSNR", channel="y", rounding="uint8"),
     dict(type="mmext.SSIM", protocol="matlab2d", channel="y", rounding="uint8"),
 ]
 val_evaluator = test_evaluator
-auto_scale_lr = dict(base_batch_size=32)

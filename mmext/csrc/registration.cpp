@@ -32,6 +32,10 @@ TORCH_LIBRARY(mmext, m) {
       "bool[2] output_mask) -> (Tensor loss, Tensor grad_pred, Tensor grad_target)");
   m.def("_scale_gradient(Tensor grad, Tensor rows, Tensor? weight) -> Tensor");
   m.def("_box_extremes(Tensor pred, Tensor target, Tensor? weight) -> Tensor");
+  m.def("gelu_dwconv_gelu(Tensor x, Tensor weight, Tensor bias) -> Tensor");
+  m.def(
+      "_gelu_dwconv_gelu_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias) "
+      "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)");
   m.def("rotated_iou(Tensor pred, Tensor target, Tensor? mask) -> Tensor");
   m.def(
       "_rotated_iou_backward(Tensor grad, Tensor pred, Tensor target, Tensor? mask, "

@@ -32,9 +32,6 @@ degradation and picture, so the files are the same wherever they are made.
 import hashlib
 import importlib.util
 import json
-import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -42,6 +39,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from .folder import write_folder
 
 WINDOW, STRIDE = 160, 128
 MARGIN = 32
@@ -366,25 +365,16 @@ def prepare(root: Path) -> Path:
     recipe = _RECIPE | {"photos": [asdict(photo) for photo in photos]}
     if _is_prepared(root, recipe):
         return root
-    if root.exists() and any(root.iterdir()) and not (root / "manifest.json").is_file():
-        raise FileExistsError(
-            f"{root} holds other files: remove it or name another folder for the photographs"
-        )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+
+    def write(folder: Path) -> None:
         counts: dict[str, int] = {}
         for photo in photos:
-            written = _write_photo(photo, building)
+            written = _write_photo(photo, folder)
             counts[photo.split] = counts.get(photo.split, 0) + written
             print(f"{photo.split}: {written} pictures of {photo.name}", flush=True)
-        (building / "ATTRIBUTION.txt").write_text(ATTRIBUTION)
+        (folder / "ATTRIBUTION.txt").write_text(ATTRIBUTION)
         manifest = dict(recipe=recipe, counts=counts)
-        (building / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        building.chmod(0o755)  # mkdtemp's folders are private
-        if root.exists():
-            shutil.rmtree(root)
-        os.replace(building, root)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+
+    write_folder(root, write, "photographs")
     return root

@@ -20,7 +20,15 @@ import time
 from pathlib import Path
 
 from mmengine.config import Config
-from run_queue import run_all, set_iterations, set_up, write_json
+from run_queue import (
+    TIMED_STEPS,
+    WARM_UP_STEPS,
+    StepTimer,
+    run_all,
+    set_iterations,
+    set_up,
+    write_json,
+)
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 MODELS = (
@@ -34,7 +42,6 @@ MODELS = (
     "fcos",
 )
 DATA = ("trees", "trees_plain", "bccd")
-WARM_UP_STEPS, TIMED_STEPS = 3, 9
 
 
 def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
@@ -56,38 +63,6 @@ def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
     return cfg
-
-
-class StepTimer:
-    """A model of its own that takes training steps, and how long they took.
-
-    Args:
-        cfg: Config of the run.
-        threads: Threads of the run.
-    """
-
-    def __init__(self, cfg: Config, threads: int) -> None:
-        from mmdet.registry import MODELS as MMDET_MODELS
-        from mmengine.optim import build_optim_wrapper
-        from mmengine.runner import Runner
-
-        self.model = MMDET_MODELS.build(cfg.model)
-        self.model.init_weights()
-        self.model.train()
-        self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        self.batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
-        self.threads = threads
-        self.times: list[float] = []
-
-    def step(self) -> None:
-        """Take one step with its data."""
-        start = time.process_time()
-        self.model.train_step(next(self.batches), self.optim_wrapper)
-        self.times.append((time.process_time() - start) / self.threads)
-
-    def seconds(self) -> float:
-        """Return the median time of a step in seconds of one thread."""
-        return statistics.median(self.times[WARM_UP_STEPS:])
 
 
 def calibrate(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> None:
@@ -114,7 +89,6 @@ def calibrate(runs: list[tuple[str, str, int]], args: argparse.Namespace) -> Non
             timer.step()
     seconds |= {name: timer.seconds() for name, timer in timers.items()}
     print("seconds per step:", seconds, flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_json(path, seconds)
 
 

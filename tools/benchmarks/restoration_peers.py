@@ -25,17 +25,15 @@ from pathlib import Path
 import numpy as np
 from classical_denoisers import best_setting, settings
 from mmengine.config import Config
+from run_queue import ROOT, TIMED_STEPS, WARM_UP_STEPS, StepTimer, set_iterations, write_json
 
-from mmext.restoration.image_io import write_bytes
 from mmext.restoration.quality import prepare_image, psnr, ssim
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path(__file__).resolve().parent / "configs"
 MODELS = ("uformer", "unet")
 # Deviation of the noise around which the grids of the classical denoisers lie, of 255. PolyU's
 # noise varies from picture to picture; it is that of a PSNR of 36 dB.
 SIGMAS = dict(photos=25.0, polyu=4.0)
-WARM_UP_STEPS, TIMED_STEPS = 2, 5
 
 
 def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
@@ -60,47 +58,6 @@ def load_config(model: str, data: str, seed: int, work_dir: Path) -> Config:
     return cfg
 
 
-def set_iterations(cfg: Config, iterations: int) -> None:
-    """Stretch the schedule of ``cfg`` to ``iterations``; validate and save after the last one."""
-    scale = iterations / cfg.train_cfg.max_iters
-    for scheduler in cfg.param_scheduler:
-        for key in ("begin", "end", "T_max"):
-            if key in scheduler:
-                scheduler[key] = round(scheduler[key] * scale)
-    cfg.train_cfg.update(max_iters=iterations, val_interval=iterations)
-    cfg.default_hooks.checkpoint.update(interval=iterations, save_best=None)
-
-
-class StepTimer:
-    """A model of its own that takes training steps, and how long they took.
-
-    Args:
-        cfg: Config of the run.
-        threads: Threads of the run.
-    """
-
-    def __init__(self, cfg: Config, threads: int) -> None:
-        from mmengine.optim import build_optim_wrapper
-        from mmengine.registry import MODELS as MMENGINE_MODELS
-        from mmengine.runner import Runner
-
-        self.model = MMENGINE_MODELS.build(cfg.model)
-        self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        self.batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
-        self.threads = threads
-        self.times: list[float] = []
-
-    def step(self) -> None:
-        """Take one step with its data."""
-        start = time.process_time()
-        self.model.train_step(next(self.batches), self.optim_wrapper)
-        self.times.append((time.process_time() - start) / self.threads)
-
-    def seconds(self) -> float:
-        """Return the median processor time of a step, divided by the threads."""
-        return statistics.median(self.times[WARM_UP_STEPS:])
-
-
 def set_up(threads: int) -> None:
     """Limit the threads of this process and register the plain U-Net."""
     import cv2
@@ -109,11 +66,6 @@ def set_up(threads: int) -> None:
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write ``value`` so that the file is whole or absent."""
-    write_bytes(path, json.dumps(value, indent=2).encode())
 
 
 def calibrate(args: argparse.Namespace) -> None:
@@ -147,6 +99,7 @@ def train_and_test(model: str, data: str, seed: int, args: argparse.Namespace) -
         seconds = json.loads((args.out / "calibration.json").read_text())[f"{data}-{model}"]
         iterations = round(60 * args.minutes / seconds)
     set_iterations(cfg, iterations)
+    cfg.default_hooks.checkpoint.update(interval=iterations, save_best=None)
     runner = Runner.from_cfg(cfg)
     start = time.process_time()
     runner.train()

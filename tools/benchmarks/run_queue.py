@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
+WARM_UP_STEPS, TIMED_STEPS = 3, 9
 
 
 def set_iterations(cfg: Config, iterations: int) -> None:
@@ -41,8 +43,41 @@ def set_up(threads: int, scope: str) -> None:
     import_host(scope)
 
 
+class StepTimer:
+    """A model of its own that takes training steps, and how long they took.
+
+    Args:
+        cfg: Config of the run; its model is looked up in the default scope.
+        threads: Threads of the run.
+    """
+
+    def __init__(self, cfg: Config, threads: int) -> None:
+        from mmengine.optim import build_optim_wrapper
+        from mmengine.registry import MODELS
+        from mmengine.runner import Runner
+
+        self.model = MODELS.build(cfg.model)
+        self.model.init_weights()
+        self.model.train()
+        self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
+        self.batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+        self.threads = threads
+        self.times: list[float] = []
+
+    def step(self) -> None:
+        """Take one step with its data."""
+        start = time.process_time()
+        self.model.train_step(next(self.batches), self.optim_wrapper)
+        self.times.append((time.process_time() - start) / self.threads)
+
+    def seconds(self) -> float:
+        """Return the median time of a step in seconds of one thread."""
+        return statistics.median(self.times[WARM_UP_STEPS:])
+
+
 def write_json(path: Path, value: dict) -> None:
     """Write ``value`` so that the file is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2, default=float))
     os.replace(part, path)

@@ -8,6 +8,11 @@ had on a core, with more it is wall time. A training step is forward, mean of sq
 Memory is what the peak of a first training step adds to the resident size, gradients of the
 parameters included, measured in a fresh process (Linux only). The second table restores an image of
 1280 x 720: ours as it is, the port in the middle of a black square of 1280.
+
+    python tools/benchmarks/uformer.py --photo T
+
+prints instead what restoring photos of several sizes in tiles of 512 pixels adds to the resident
+size, beside the photo and its result. ``tiny`` is the network of ``uformer-tiny_photos-*.py``.
 """
 
 import argparse
@@ -23,9 +28,13 @@ import torch
 from literal_uformer import LiteralUformer, on_square_canvas
 from torch import Tensor, nn
 
+from mmext.restoration.tiling import tiled_forward
 from mmext.restoration.uformer import Uformer
 
 NAMES = ("ours", "literal")
+TINY = dict(embed_dim=16, depths=(1,) * 9)
+TILE = 512
+PHOTOS = ((750, 1000), (1500, 2000), (3000, 4000))
 
 
 def build(name: str, arch: str) -> nn.Module:
@@ -77,16 +86,34 @@ def resident_mib(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
+def forget_peak() -> float:
+    """Let the peak of this process count from here; return its resident size in MiB."""
+    ctypes.CDLL(None).malloc_trim(0)  # what is free could be used again unseen
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident_mib("VmRSS")
+
+
+def measure_photo(cell: dict) -> float:
+    """Return how many MiB tiled inference needs beside the image and its result."""
+    options = TINY if cell["arch"] == "tiny" else dict(arch=cell["arch"])
+    network, image = Uformer(**options).eval(), torch.rand(1, 3, *cell["photo"])
+    with torch.inference_mode():
+        network(torch.rand(1, 3, 64, 64))  # libraries are loaded
+        before = forget_peak()
+        result = tiled_forward(network, image, TILE)
+    return resident_mib("VmHWM") - before - result.nbytes / 2**20
+
+
 def measure_memory(cell: dict) -> float:
-    """Return by how many MiB a training step raises the peak of this process."""
+    """Return by how many MiB a training step, or a photo in tiles, raises this process's peak."""
     torch.set_num_threads(1)
+    if "photo" in cell:
+        return measure_photo(cell)
     # A small step first, so that libraries are loaded.
     training_step(build(cell["name"], "T"), torch.rand(1, 3, 128, 128))()
     network = build(cell["name"], cell["arch"])
     image = torch.rand(cell["batch"], 3, cell["size"], cell["size"])
-    ctypes.CDLL(None).malloc_trim(0)  # what the small step left could be used again unseen
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = resident_mib("VmRSS")
+    before = forget_peak()
     training_step(network, image)()
     return resident_mib("VmHWM") - before
 
@@ -127,6 +154,15 @@ def rectangle_row(arch: str, threads: int, runs: int) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def print_photos(arch: str) -> None:
+    """Measure and print the table of photos in tiles."""
+    print_head("network", "photo", "photo and result, MiB", "peak beside them, MiB")
+    for height, width in PHOTOS:
+        peak = memory_of(dict(arch=arch, photo=(height, width)))
+        own = 2 * 3 * 4 * height * width / 2**20
+        print(f"| {arch} | {width} x {height} | {own:.0f} | {peak:.0f} |", flush=True)
+
+
 def print_head(*heads: str) -> None:
     """Print the first two lines of a table."""
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads), flush=True)
@@ -136,14 +172,22 @@ def main() -> None:
     """Print the tables, or the memory of one cell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only 128 x 128, no rectangle")
+    parser.add_argument(
+        "--photo", choices=["tiny", "T", "S", "B"], help="memory of photos in tiles"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--archs", nargs="+", default=["T", "S", "B"], choices=["T", "S", "B"])
+    parser.add_argument(
+        "--archs", nargs="+", default=["T", "S", "B"], choices=["T", "S", "B", "tiny"]
+    )
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--runs", type=int, default=5, help="runs for the best of a cell")
     parser.add_argument("--cell", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cell:
         print(measure_memory(args.cell))
+        return
+    if args.photo:
+        print_photos(args.photo)
         return
     print_head(
         *("network", "size", "batch", "threads", "forward ours", "literal", "literal / ours"),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .pieces import PIECE_NUMEL, Piece, pays, ranges, run_in_pieces
+from .pieces import Piece, pays, piece_numel, ranges, run_in_pieces
 from .windows import WindowLayout, to_maps, to_windows
 
 
@@ -62,7 +62,7 @@ class _LearnedBiasAttention(torch.autograd.Function):
         *tokens, bias = ctx.saved_tensors
         grads = [torch.empty_like(t) for t in tokens]
         bias_grad = torch.zeros_like(bias)
-        for begin, end in ranges(len(grad), PIECE_NUMEL // bias.numel()):
+        for begin, end in ranges(len(grad), piece_numel() // bias.numel()):
             part = slice(begin, end)
             q, k, v, out_grad = (
                 _split_heads(t[part], ctx.num_heads).flatten(0, 1) for t in (*tokens, grad)
@@ -221,7 +221,7 @@ def window_attention(layer: WindowAttention, x: Tensor, layout: WindowLayout) ->
         return to_maps(outputs[0] if len(outputs) == 1 else torch.cat(outputs), layout)
     pieces, start = [], 0
     for count, mask in zip(layout.counts, layout.masks, strict=True):
-        for begin, end in ranges(count, PIECE_NUMEL // (3 * windows[0].numel())):
+        for begin, end in ranges(count, piece_numel() // (3 * windows[0].numel())):
             where = (slice(start + begin, start + end),)
             pieces.append(Piece(source=where, target=where, args=(mask,)))
         start += count

@@ -1,12 +1,10 @@
 """The feed-forward layers of a LeWin block, with the norm in front of them."""
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .pieces import PIECE_NUMEL, Piece, pays, ranges, run_in_pieces
+from ...ops import gelu_dwconv_gelu
+from .pieces import Piece, pays, piece_numel, ranges, run_in_pieces
 
 _PIECE_COLUMNS = 256
 _ALL = (slice(None), slice(None))
@@ -40,11 +38,11 @@ class FeedForward(nn.Module):
         Returns:
             Tensor: (B, rows, columns, C).
         """
-        hidden = self._mix(self.fc1(self.norm(x)), inner)
-        return after_gelu(hidden, self.fc2)
+        hidden = self._activate(self.fc1(self.norm(x)))
+        return self.fc2(hidden[:, inner[0], inner[1]])
 
-    def _mix(self, hidden: Tensor, inner: tuple[slice, slice]) -> Tensor:
-        return hidden[:, inner[0], inner[1]]
+    def _activate(self, hidden: Tensor) -> Tensor:
+        return functional.gelu(hidden)
 
 
 class LeFF(FeedForward):
@@ -63,91 +61,8 @@ class LeFF(FeedForward):
         super().__init__(dim, ratio)
         self.dwconv = nn.Conv2d(ratio * dim, ratio * dim, 3, padding=1, groups=ratio * dim)
 
-    def _mix(self, hidden: Tensor, inner: tuple[slice, slice]) -> Tensor:
-        # The permuted view is a map in channels-last memory, so nothing is copied.
-        hidden = after_gelu(hidden.permute(0, 3, 1, 2), self.dwconv).permute(0, 2, 3, 1)
-        return super()._mix(hidden, inner).contiguous()
-
-
-def after_gelu(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
-    """Apply GELU and a layer.
-
-    On a CPU, training keeps ``x`` alone, and computes GELU again in the backward pass: it takes
-    about as long as to store the result, and half of the wide maps need not be kept.
-
-    Args:
-        x (Tensor): What GELU takes; contiguous for a linear layer.
-        layer (nn.Linear | nn.Conv2d): The layer.
-
-    Returns:
-        Tensor: ``layer(gelu(x))``.
-    """
-    if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return layer(functional.gelu(x))
-    function = _LinearAfterGELU if isinstance(layer, nn.Linear) else _ConvAfterGELU
-    return function.apply(x, layer.weight, layer.bias, layer)
-
-
-class _LinearAfterGELU(torch.autograd.Function):
-    """:func:`after_gelu` with a linear layer, some tokens at a time."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.Linear) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        rows = x.flatten(0, -2).split(_rows_of_piece(x))
-        out = torch.cat([layer(functional.gelu(part)) for part in rows])
-        return out.view(*x.shape[:-1], len(weight))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        narrow = weight.to(x.dtype)  # with autocast they differ
-        x_grad, weight_grad = torch.empty_like(x), torch.zeros_like(weight)
-        # Views, since the input is contiguous.
-        wholes = [t.flatten(0, -2) for t in (x, x_grad, grad)]
-        for rows, target, part in zip(*(t.split(_rows_of_piece(x)) for t in wholes), strict=True):
-            wide = functional.gelu(rows)
-            weight_grad += part.mT @ wide
-            torch.mm(part, narrow, out=wide)
-            torch.ops.aten.gelu_backward.grad_input(wide, rows, grad_input=target)
-        bias_grad = wholes[2].sum(0, dtype=weight.dtype)
-        return x_grad, weight_grad, bias_grad, None
-
-
-class _ConvAfterGELU(torch.autograd.Function):
-    """:func:`after_gelu` with a convolution."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.Conv2d) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.layer = layer
-        return layer(functional.gelu(x))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        wide, layer = functional.gelu(x), ctx.layer
-        x_grad, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
-            grad,
-            wide,
-            weight.to(x.dtype),  # with autocast they differ
-            [len(weight)],
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            False,
-            [0, 0],
-            layer.groups,
-            [True, True, True],
-        )
-        torch.ops.aten.gelu_backward.grad_input(x_grad, x, grad_input=wide)
-        return wide, weight_grad.to(weight.dtype), bias_grad.to(weight.dtype), None
-
-
-def _rows_of_piece(x: Tensor) -> int:
-    return max(PIECE_NUMEL // x.shape[-1], 1)
+    def _activate(self, hidden: Tensor) -> Tensor:
+        return gelu_dwconv_gelu(hidden, self.dwconv.weight, self.dwconv.bias)
 
 
 def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
@@ -164,7 +79,7 @@ def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
     hidden = layer.fc1.out_features
     if not pays(x, batch * height * width * hidden):
         return layer(x)
-    tokens = PIECE_NUMEL // hidden
+    tokens = piece_numel() // hidden
     # Whole images if they are small, else parts of one whose border is short for their area.
     images = tokens // (height * width)
     columns = width if images else min(width, _PIECE_COLUMNS)

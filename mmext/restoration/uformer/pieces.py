@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-# Numbers in the widest map of a piece, 4 MiB of float32. It also keeps malloc from asking the
-# kernel for fresh pages each time.
-PIECE_NUMEL = 2**20
+# Numbers in the widest map of a piece for each thread, 4 MiB of float32. It also keeps malloc from
+# asking the kernel for fresh pages each time.
+_PIECE_NUMEL = 2**20
 # Wider layers spend their time in matrix products, whose operands are in cache anyway.
 _MAX_CHANNELS = 128
 
@@ -32,6 +32,15 @@ class Piece(NamedTuple):
     args: tuple[Any, ...]
 
 
+def piece_numel() -> int:
+    """Return how many numbers the widest map of a piece may have.
+
+    It grows with the number of threads, so that each has as much to do before it waits for the
+    others.
+    """
+    return _PIECE_NUMEL * torch.get_num_threads()
+
+
 def pays(x: Tensor, wide_numel: int) -> bool:
     """Tell whether a layer is faster in pieces.
 
@@ -45,7 +54,7 @@ def pays(x: Tensor, wide_numel: int) -> bool:
     """
     if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    return wide_numel > PIECE_NUMEL and x.shape[-1] <= _MAX_CHANNELS
+    return wide_numel > piece_numel() and x.shape[-1] <= _MAX_CHANNELS
 
 
 def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:

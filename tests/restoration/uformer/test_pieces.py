@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mmext.restoration.uformer import attention, feed_forward, pieces
+from mmext.restoration.uformer import feed_forward, pieces
 from mmext.restoration.uformer.attention import WindowAttention, attend, window_attention
 from mmext.restoration.uformer.feed_forward import FeedForward, LeFF
 from mmext.restoration.uformer.windows import window_layout
 
 
 def limit(monkeypatch, numel):
-    for module in (pieces, feed_forward, attention):
-        monkeypatch.setattr(module, "PIECE_NUMEL", numel)
+    monkeypatch.setattr(pieces, "_PIECE_NUMEL", numel // torch.get_num_threads())
 
 
 def apply(layer, x):
@@ -107,5 +106,5 @@ def test_second_derivatives_are_refused():
     q, bias = torch.randn(1, 4, 4, requires_grad=True), torch.randn(1, 4, 4, requires_grad=True)
     for out, leaf in ((apply(LeFF(4), x), x), (attend(q, q, q, 1, bias), q)):
         (grad,) = torch.autograd.grad(out.square().sum(), leaf, create_graph=True)
-        with pytest.raises(RuntimeError, match="once_differentiable"):
+        with pytest.raises(RuntimeError, match=r"once_differentiable|no second derivative"):
             grad.sum().backward()

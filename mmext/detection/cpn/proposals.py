@@ -46,7 +46,7 @@ def propose(tl_heat: Tensor, br_heat: Tensor, *, num_peaks: int = 70, kernel: in
     """Pair the best corners of each image (CPN, arXiv 2007.13816, section 3.2).
 
     All pairs of one class whose bottom-right corner is neither left of nor above the top-left one,
-    in the order of the top-left corners, then of the bottom-right ones.
+    in the order of the top-left corners, then of the bottom-right ones; see :func:`match_corners`.
 
     Args:
         tl_heat (Tensor): (B, C, H, W) logits of top-left corners.
@@ -61,7 +61,7 @@ def propose(tl_heat: Tensor, br_heat: Tensor, *, num_peaks: int = 70, kernel: in
     top_left = find_peaks(tl_heat.float().sigmoid(), **peaks)
     bottom_right = find_peaks(br_heat.float().sigmoid(), **peaks)
     valid, scores = match_corners(top_left, bottom_right, top_left.points, bottom_right.points)
-    image, tl, br = (valid & (scores > 0)).nonzero(as_tuple=True)
+    image, tl, br = valid.nonzero(as_tuple=True)
     boxes = torch.cat((top_left.points[image, tl], bottom_right.points[image, br]), 1)
     corner_scores = torch.stack((top_left.scores[image, tl], bottom_right.scores[image, br]), 1)
     return Proposals(

@@ -30,7 +30,8 @@ def match_corners(
     """Tell which top-left and bottom-right corners can be those of one box.
 
     They have one class, and the box no negative width or height (CornerNet's rule; one of zero is
-    allowed).
+    allowed). Cells that only fill up the list of peaks, with a score of zero, are no corners: a
+    pair of them has no mean of its corners, which soft-NMS weighs by these scores.
 
     Args:
         top_left (Peaks): K top-left corners per image.
@@ -43,6 +44,7 @@ def match_corners(
     """
     valid = top_left.labels[:, :, None] == bottom_right.labels[:, None]
     valid &= (br_points[:, None] >= tl_points[:, :, None]).all(-1)
+    valid &= (top_left.scores > 0)[:, :, None] & (bottom_right.scores > 0)[:, None]
     return valid, (top_left.scores[:, :, None] + bottom_right.scores[:, None]) / 2
 
 

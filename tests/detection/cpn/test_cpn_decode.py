@@ -59,6 +59,20 @@ def test_a_single_cell_is_a_box():
     assert found.boxes.tolist() == [[1, 2, 1, 2]]
 
 
+def test_cells_that_are_no_peak_make_no_pair():
+    """Lists of 9 corners, 2 of which are peaks: merging would divide by the zero of the others."""
+    logits = torch.linspace(-8, -6, 64).view(1, 1, 8, 8)
+    logits[0, 0, 1, 1] = 3
+    found = propose(logits, logits, num_peaks=9)
+    assert found.boxes.tolist() == [[1, 1, 1, 1], [1, 1, 7, 7], [7, 7, 7, 7]]
+    assert (found.corner_scores > 0).all()
+    view = CornerPairs(found.boxes, found.scores, found.corner_scores, found.labels)
+    nms = dict(merge_exponent=10.0)
+    detections = detect([view], [False], flip_consistency=None, nms=nms, max_per_img=10)
+    assert len(detections) == 3
+    assert detections.bboxes.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("width", "plus_one", "positive"),
     [

@@ -23,8 +23,9 @@ model = dict(
         # Published: ``dla`` behind one map of 64 channels. It has no norm behind the convolution
         # that takes in a pooled region, and with it the second stage needs several times the steps.
         roi_form="hourglass",
-        roi_layer=dict(output_size=7, sampling_ratio=1, aligned=False),
-        # A crown is four cells: published radii come to one cell or none, and labels are looser.
+        # Published: 7 x 7 values. A crown is four cells, and fewer weights are learned sooner.
+        roi_layer=dict(output_size=3, sampling_ratio=2, aligned=True),
+        # Published radii come to one cell or none here, and labels are looser than that.
         min_radius=2,
     ),
     train_cfg=dict(
@@ -32,20 +33,20 @@ model = dict(
         num_peaks=50,
         kernel=3,
         grouping_thr=0.2,
-        # Published: 0.7, and 0.5 for the best proposal of an object. Corners of a crown that are
-        # one cell off leave less, and pairs that are good enough would be trained as none.
+        # Published: 0.7. Corners of a crown that are one cell off leave less, and pairs that are
+        # good enough would be trained as none.
         assigner=dict(
             type="MaxIoUAssigner",
             pos_iou_thr=0.5,
             neg_iou_thr=0.5,
-            min_pos_iou=0.3,
+            min_pos_iou=0.5,
             match_low_quality=True,
             gt_max_assign_all=True,
         ),
         # Published: all proposals. Hardly any is an object, and RoIAlign would take most of a step.
         sampler=dict(
             type="RandomSampler",
-            num=64,
+            num=128,
             pos_fraction=0.5,
             neg_pos_ub=-1,
             add_gt_as_proposals=True,

@@ -1,10 +1,10 @@
 """Train CenterNet++ and its peers for equal minutes on small real data, and print the table.
 
-All models share backbone, optimiser, schedule, augmentation and threads, and all but the triplets
-(one map of stride 8) the neck; each gets as many iterations as fit into ``--minutes``. For that the
-steps of all models are timed first, in turns in one process and by the processor's time, so that
-other load hits all alike. The result and runs that are finished are kept in ``--out``: an
-interrupted benchmark goes on where it stopped.
+All models share backbone, optimiser, schedule, augmentation and threads, and the neck too, all but
+the triplets and CPN (one map of stride 8); each gets as many iterations as fit into ``--minutes``.
+For that the steps of all models are timed first, in turns in one process and by the processor's
+time, so that other load hits all alike. The result and runs that are finished are kept in
+``--out``: an interrupted benchmark goes on where it stopped.
 
     python tools/benchmarks/detection_peers.py --data trees bccd --seeds 0 1 2
 """
@@ -36,6 +36,7 @@ MODELS = (
     "centernetpp_stride4",
     "centernetpp_full",
     "centernet_triplet",
+    "cpn",
     "centernet_update",
     "centernet_update_stride4",
     "fcos",

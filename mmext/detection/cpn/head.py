@@ -64,6 +64,8 @@ class CPNHead(CornerHead):
             as large as CornerNet's paper says; see
             :func:`mmext.detection.keypoints.targets.gaussian_radius`. The published results are
             those of ``legacy``, hence the default.
+        min_radius (int): Least radius of a bump, in cells. The official code has none; where
+            objects are a few cells large, either form comes to one cell or less.
         legacy_plus_one (bool): Whether boxes are ``x2 - x1 + 1`` wide: proposals for the assigner
             and for RoIAlign (in cells), detections in flip consistency and soft-NMS (in pixels).
             The official code has that; without it boxes of one cell have no area.
@@ -93,6 +95,7 @@ class CPNHead(CornerHead):
         roi_layer: ConfigType = dict(output_size=7, sampling_ratio=2, aligned=False),
         norm_cfg: ConfigType = dict(type="BN", requires_grad=True),
         radius_form: RadiusForm = "legacy",
+        min_radius: int = 0,
         legacy_plus_one: bool = True,
         loss_heatmap: ConfigType = dict(type="mmdet.GaussianFocalLoss", alpha=2.0, gamma=4.0),
         loss_offset: ConfigType = dict(type="mmdet.SmoothL1Loss", beta=1.0),
@@ -109,6 +112,7 @@ class CPNHead(CornerHead):
             num_stacks=num_stacks,
             outputs=dict(heats=(CORNERS, num_classes), offsets=(CORNERS, 2)),
             radius_form=radius_form,
+            min_radius=min_radius,
             loss_heatmap=loss_heatmap,
             loss_offset=loss_offset,
             train_cfg=train_cfg,

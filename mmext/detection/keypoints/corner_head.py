@@ -33,6 +33,7 @@ class CornerHead(BaseDenseHead):
         outputs (dict): For each kind of output (``heats``, ``offsets``, ...) the names of its key
             points and the number of its channels.
         radius_form (str): See :func:`mmext.detection.keypoints.targets.gaussian_radius`.
+        min_radius (int): Least radius of a bump, in cells.
         loss_heatmap (dict): Loss of the heat maps, on probabilities.
         loss_offset (dict): Loss of the offsets, in cells.
         train_cfg (dict | None): Settings of the training.
@@ -49,6 +50,7 @@ class CornerHead(BaseDenseHead):
         num_stacks: int,
         outputs: Mapping[str, tuple[Sequence[str], int]],
         radius_form: RadiusForm,
+        min_radius: int = 0,
         loss_heatmap: ConfigType,
         loss_offset: ConfigType,
         train_cfg: OptConfigType,
@@ -62,6 +64,7 @@ class CornerHead(BaseDenseHead):
         self.num_stacks = num_stacks
         self.outputs = dict(outputs)
         self.radius_form = radius_form
+        self.min_radius = min_radius
         self.loss_heatmap = MODELS.build(loss_heatmap)
         self.loss_offset = MODELS.build(loss_offset)
         self.train_cfg = train_cfg
@@ -141,6 +144,7 @@ class CornerHead(BaseDenseHead):
             map_shape,
             num_classes=self.num_classes,
             radius_form=self.radius_form,
+            min_radius=self.min_radius,
         )
 
     def keypoint_losses(

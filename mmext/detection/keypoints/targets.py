@@ -203,6 +203,7 @@ def objects_in_cells(
     *,
     num_classes: int,
     radius_form: RadiusForm,
+    min_radius: int = 0,
 ) -> CellObjects:
     """Bring the objects of a batch to the cells of its maps.
 
@@ -214,6 +215,7 @@ def objects_in_cells(
         map_shape (Sequence[int]): Height and width of the maps.
         num_classes (int): Number of classes.
         radius_form (str): See :func:`gaussian_radius`.
+        min_radius (int): Least radius of a bump, in cells.
 
     Returns:
         CellObjects: The objects of the first image, then those of the second, and so on.
@@ -235,5 +237,6 @@ def objects_in_cells(
     cells = torch.cat(boxes).double()
     cells = cells * cells.new_tensor([width / input_width, height / input_height] * 2)
     radii = gaussian_radius((cells[:, 2:] - cells[:, :2]).ceil(), form=radius_form)
+    radii = radii.clamp(min=min_radius)
     shape = (len(boxes), num_classes, height, width)
     return CellObjects(cells, torch.cat(labels), torch.cat(images), radii, shape)

@@ -109,6 +109,16 @@ def test_the_second_stage_learns_from_the_pairs_of_the_last_stack(make_model):
         assert losses[name] == expected[name]
 
 
+@pytest.mark.parametrize(("min_radius", "cells"), [(0, 1), (1, 9), (2, 25)])
+def test_bumps_have_a_least_radius(make_model, min_radius, cells):
+    head = make_model(min_radius=min_radius).bbox_head
+    # Small: a radius of half a cell. Large: one of three cells, which no least radius here changes.
+    small, large = [20, 20, 26, 26], [20, 16, 72, 60]
+    for box, expected in ((small, cells), (large, 49)):
+        tl, *_ = head.targets([objects([box], [1])], [META], (16, 20))
+        assert tl.heat.count_nonzero() == expected
+
+
 # ---- bad input
 
 

@@ -243,6 +243,14 @@ def test_chunks_of_proposals_change_nothing(make_model, monkeypatch):
     torch.testing.assert_close(branch.classify(maps, rois), whole)
 
 
+def test_channels_last_maps_are_pooled_where_the_proposals_are(make_model):
+    branch = make_model().bbox_head.eval().regions[0]
+    maps, rois = torch.randn(2, 8, 16, 20), torch.rand(9, 5)
+    rois[:, 0], rois[:, 3:] = (rois[:, 0] * 2).floor(), rois[:, 3:] * 9 + 2
+    scores = branch.classify(maps.contiguous(memory_format=torch.channels_last), rois)
+    torch.testing.assert_close(scores, branch.classify(maps, rois))
+
+
 # ---- several views
 
 

@@ -2,6 +2,7 @@
 
 from .bdl import BDL
 from .bdl_schedule import BDLSchedule
+from .consistency import entropy_loss, parameter_distance, pixel_kl
 from .duplicate_params import DuplicateParamsConstructor
 from .export import export_segmentor, segmentor_config
 from .preprocessor import MultiDomainDataPreprocessor
@@ -13,6 +14,9 @@ __all__ = [
     "BDLSchedule",
     "DuplicateParamsConstructor",
     "MultiDomainDataPreprocessor",
+    "entropy_loss",
     "export_segmentor",
+    "parameter_distance",
+    "pixel_kl",
     "segmentor_config",
 ]

@@ -24,12 +24,14 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
 
     Args:
         cfg: Config of an adaptation.
-        part: Key of the segmentor's config in ``cfg.model``.
+        part: Which part of the model: the key of its config in ``cfg.model``, or, as all experts
+            are built like the segmentor, ``'experts.'`` and the name of a target.
 
     Raises:
         ValueError: ``cfg.model`` has no such part.
     """
-    model = cfg.model.get(part)
+    expert = part.removeprefix("experts.") in cfg.model.get("targets", ())
+    model = cfg.model.get("segmentor" if expert else part)
     if not isinstance(model, dict) or "type" not in model:
         raise ValueError(
             f"model.{part} is no config of a segmentor: model has the keys {sorted(cfg.model)}. "
@@ -58,7 +60,7 @@ def export_segmentor(
         cfg: Config of the adaptation.
         checkpoint: Checkpoint of it.
         folder: Folder to write; made if need be.
-        part: Which part of the model is the segmentor.
+        part: As for :func:`segmentor_config`.
 
     Returns:
         The config and the checkpoint.
@@ -88,8 +90,9 @@ def export_segmentor(
 
 
 def _require_fit(cfg: Config, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
-    """Check names and shapes against the model, without allocating it."""
-    with torch.device("meta"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+    """Check names and shapes against the model."""
+    # Not on torch's meta device: mmdet's EfficientNet reads numbers out of tensors when built.
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         expected = MODELS.build(cfg.model).state_dict()
     wrong = sorted(
         (expected.keys() ^ weights.keys())

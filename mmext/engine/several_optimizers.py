@@ -68,8 +68,35 @@ class MultiOptimWrapperConstructor:
                     f"optim_wrapper.{name}: model.{name} is None, there is nothing to optimise. "
                     f"Remove optim_wrapper.{name}."
                 )
-            wrappers[name] = build_optim_wrapper(part, config)
-        return OptimWrapperDict(**wrappers)
+            wrappers[name] = build_optim_wrapper(part, _without_duplicates(part, config))
+        return CountedOptimWrapperDict(**wrappers)
+
+
+class CountedOptimWrapperDict(OptimWrapperDict):
+    """mmengine's, whose optimisers know after resuming how many iterations there were.
+
+    mmengine leaves their counts at 0, so that what depends on them (gradient accumulation, phases
+    of a training) would begin anew.
+    """
+
+    def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
+        """Set the counts; the runner calls this before it trains.
+
+        Args:
+            model: The model.
+            cur_iter: Number of iterations before this training, or part of a training.
+            max_iters: Number of iterations at its end.
+        """
+        for wrapper in self.values():
+            wrapper.initialize_count_status(model, cur_iter, max_iters)
+
+
+def _without_duplicates(part: nn.Module, config: Mapping) -> Mapping:
+    """Let a config with rules for parameters list those once that several modules share."""
+    entries = sum(1 for _ in part.named_parameters(remove_duplicate=False))
+    if "paramwise_cfg" not in config or entries == sum(1 for _ in part.parameters()):
+        return config
+    return {**config, "paramwise_cfg": {**config["paramwise_cfg"], "bypass_duplicate": True}}
 
 
 def learning(module: nn.Module) -> list[nn.Parameter]:
@@ -105,6 +132,11 @@ class IterationPasses:
         self.wrapper = wrapper
         self._count = wrapper.inner_count
 
+    @property
+    def iteration(self) -> int:
+        """How many iterations came before this one, also before a resumed training."""
+        return self._count
+
     @contextlib.contextmanager
     def context(self, module: nn.Module) -> Iterator[None]:
         """Enter the precision that the wrapper asks for."""
@@ -127,12 +159,26 @@ class IterationPasses:
         self.wrapper._inner_count = self._count
 
     def finish(self) -> None:
-        """Step, unless gradients of further iterations are to be accumulated."""
+        """Step, unless gradients of further iterations are to be accumulated.
+
+        A part that has no gradient at all, since it does not learn yet, is left as it is.
+        """
         self.wrapper._inner_count = self._count + 1
         if self.wrapper.should_update():
             average_gradients(self.wrapper)
-            self.wrapper.step()
+            if any(parameter.grad is not None for parameter in _parameters(self.wrapper)):
+                self.wrapper.step()
+            else:
+                # Changes nothing. The wrapper of mixed precision would raise an error, and
+                # schedules warn of optimisers that never stepped.
+                self.wrapper.optimizer.step()
             self.wrapper.zero_grad()
+
+
+def _parameters(wrapper: OptimWrapper) -> list[Tensor]:
+    """Return what an optimiser updates, each parameter once."""
+    groups = wrapper.optimizer.param_groups
+    return list({id(p): p for group in groups for p in group["params"]}.values())
 
 
 def average_gradients(wrapper: OptimWrapper) -> None:
@@ -146,15 +192,13 @@ def average_gradients(wrapper: OptimWrapper) -> None:
     """
     if get_world_size() == 1:
         return
-    parameters = {
-        id(parameter): parameter
-        for group in wrapper.optimizer.param_groups
-        for parameter in group["params"]
-    }.values()
-    device = next(iter(parameters)).device
+    parameters = _parameters(wrapper)
+    device = parameters[0].device
     used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int, device=device)
     all_reduce(used, "max")
     chosen = list(compress(parameters, used.tolist()))
+    if not chosen:
+        return
     for parameter in chosen:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

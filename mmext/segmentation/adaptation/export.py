@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmext.checkpoints.safe_load import load_untrusted
+from mmext.engine.preflight import walk
 
 # What belongs to the training of the wrapper and means nothing to the segmentor alone.
 _TRAINING = (
@@ -24,12 +25,14 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
 
     Args:
         cfg: Config of an adaptation.
-        part: Key of the segmentor's config in ``cfg.model``.
+        part: Which part of the model: the key of its config in ``cfg.model``, or, as all experts
+            are built like the segmentor, ``'experts.'`` and the name of a target.
 
     Raises:
         ValueError: ``cfg.model`` has no such part.
     """
-    model = cfg.model.get(part)
+    expert = part.removeprefix("experts.") in cfg.model.get("targets", ())
+    model = cfg.model.get("segmentor" if expert else part)
     if not isinstance(model, dict) or "type" not in model:
         raise ValueError(
             f"model.{part} is no config of a segmentor: model has the keys {sorted(cfg.model)}. "
@@ -43,7 +46,23 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
     if outer is not None:
         inner = outer.get("default", outer)
         plain["model"].setdefault("data_preprocessor", copy.deepcopy(inner.to_dict()))
+    pipeline = _inference_pipeline(plain)
+    if pipeline is not None:
+        plain["test_pipeline"] = pipeline
     return Config(plain)
+
+
+def _inference_pipeline(plain: dict[str, Any]) -> list[dict] | None:
+    """Return what images go through in tests, without labels: mmseg's ``inference_model`` asks."""
+    for _, node in walk(plain.get("test_dataloader"), "test_dataloader"):
+        if "pipeline" in node:
+            names = [step["type"].rpartition(".")[2] for step in node["pipeline"]]
+            return [
+                copy.deepcopy(step)
+                for step, name in zip(node["pipeline"], names, strict=True)
+                if not name.startswith(("LoadAnnotations", "LoadLabel"))
+            ]
+    return None
 
 
 def export_segmentor(
@@ -58,7 +77,7 @@ def export_segmentor(
         cfg: Config of the adaptation.
         checkpoint: Checkpoint of it.
         folder: Folder to write; made if need be.
-        part: Which part of the model is the segmentor.
+        part: As for :func:`segmentor_config`.
 
     Returns:
         The config and the checkpoint.
@@ -88,8 +107,9 @@ def export_segmentor(
 
 
 def _require_fit(cfg: Config, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
-    """Check names and shapes against the model, without allocating it."""
-    with torch.device("meta"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+    """Check names and shapes against the model."""
+    # Not on torch's meta device: mmdet's EfficientNet reads numbers out of tensors when built.
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         expected = MODELS.build(cfg.model).state_dict()
     wrong = sorted(
         (expected.keys() ^ weights.keys())

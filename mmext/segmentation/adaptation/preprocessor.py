@@ -22,16 +22,19 @@ class MultiDomainDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         default: Config of mmseg's ``SegDataPreProcessor``, or a built one.
-        domains: Configs for domains that need another, by their names.
+        domains: Such for domains that need another, by their names.
     """
 
     def __init__(
-        self, *, default: dict | nn.Module, domains: Mapping[str, dict] | None = None
+        self,
+        *,
+        default: dict | nn.Module,
+        domains: Mapping[str, dict | nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.default = default if isinstance(default, nn.Module) else MODELS.build(default)
+        self.default = _built(default)
         self.domains = nn.ModuleDict(
-            {name: MODELS.build(config) for name, config in (domains or {}).items()}
+            {name: _built(config) for name, config in (domains or {}).items()}
         )
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -59,9 +62,17 @@ class MultiDomainDataPreprocessor(BaseDataPreprocessor):
                         f"{sample.get('img_path')} of the target {name!r} comes with labels. "
                         "Labels of targets are never used in training; use a MultiDomainDataset."
                     )
-            own = name in self.domains
-            part = self.domains[name] if own else self.default
-            out = part(dict(inputs=images, data_samples=samples), training)
+            out = self.of_domain(name)(dict(inputs=images, data_samples=samples), training)
             batch["inputs"][name] = out["inputs"]
             batch["data_samples"][name] = out["data_samples"]
         return batch
+
+    def of_domain(self, name: str) -> nn.Module:
+        """Return the preprocessor of a domain."""
+        if name in self.domains:
+            return self.domains[name]
+        return self.default
+
+
+def _built(config: dict | nn.Module) -> nn.Module:
+    return config if isinstance(config, nn.Module) else MODELS.build(config)

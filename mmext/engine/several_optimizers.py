@@ -50,7 +50,7 @@ class MultiOptimWrapperConstructor:
             model: The model, or its wrapper for several processes.
 
         Raises:
-            ValueError: The model has no part of a name.
+            ValueError: The model has no part of a name, or parameters twice in one.
         """
         model = getattr(model, "module", model)
         wrappers = {}
@@ -68,7 +68,16 @@ class MultiOptimWrapperConstructor:
                     f"optim_wrapper.{name}: model.{name} is None, there is nothing to optimise. "
                     f"Remove optim_wrapper.{name}."
                 )
-            wrappers[name] = build_optim_wrapper(part, config)
+            try:
+                wrappers[name] = build_optim_wrapper(part, config)
+            except ValueError as error:
+                if "more than one parameter group" not in str(error):
+                    raise
+                raise ValueError(
+                    f"optim_wrapper.{name}: parts of model.{name} have parameters in common, such "
+                    f"as a shared backbone. Set optim_wrapper.{name}.paramwise_cfg."
+                    "bypass_duplicate=True."
+                ) from error
         return OptimWrapperDict(**wrappers)
 
 
@@ -126,13 +135,19 @@ class IterationPasses:
         # Set back, or the next pass would look like the next iteration. There is no public way.
         self.wrapper._inner_count = self._count
 
-    def finish(self) -> None:
-        """Step, unless gradients of further iterations are to be accumulated."""
+    def finish(self) -> bool:
+        """Step, unless gradients of further iterations are to be accumulated.
+
+        Returns:
+            Whether it did.
+        """
         self.wrapper._inner_count = self._count + 1
-        if self.wrapper.should_update():
+        steps = self.wrapper.should_update()
+        if steps:
             average_gradients(self.wrapper)
             self.wrapper.step()
             self.wrapper.zero_grad()
+        return steps
 
 
 def average_gradients(wrapper: OptimWrapper) -> None:

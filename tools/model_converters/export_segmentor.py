@@ -22,7 +22,11 @@ def main() -> None:
     parser.add_argument("config", help="config of the adaptation")
     parser.add_argument("checkpoint", type=Path, help="checkpoint of tools/train.py")
     parser.add_argument("folder", type=Path, help="folder for segmentor.py and segmentor.pth")
-    parser.add_argument("--part", default="segmentor", help="which part of the model to export")
+    parser.add_argument(
+        "--part",
+        default="segmentor",
+        help="which part of the model to export; segmentor.members.NAME: a model of an ensemble",
+    )
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)
     import_host(cfg.get("default_scope", "mmengine"))

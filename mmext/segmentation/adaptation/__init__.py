@@ -2,9 +2,14 @@
 
 from .bdl import BDL
 from .bdl_schedule import BDLSchedule
-from .consistency import entropy_loss, parameter_distance, pixel_kl
+from .class_mix import ClassMixAdaptation
+from .dual_level import RegionMixing, TeacherDistillation
+from .dual_level_schedule import DualLevelSchedule
 from .duplicate_params import DuplicateParamsConstructor
+from .ensemble import SegmentorEnsemble
+from .entropy import EntropyMinimization
 from .export import export_segmentor, segmentor_config
+from .multi_source import MultiSourceAdaptation
 from .preprocessor import MultiDomainDataPreprocessor
 from .wrapper import AdaptationModel
 
@@ -12,11 +17,15 @@ __all__ = [
     "BDL",
     "AdaptationModel",
     "BDLSchedule",
+    "ClassMixAdaptation",
+    "DualLevelSchedule",
     "DuplicateParamsConstructor",
+    "EntropyMinimization",
     "MultiDomainDataPreprocessor",
-    "entropy_loss",
+    "MultiSourceAdaptation",
+    "RegionMixing",
+    "SegmentorEnsemble",
+    "TeacherDistillation",
     "export_segmentor",
-    "parameter_distance",
-    "pixel_kl",
     "segmentor_config",
 ]

@@ -24,16 +24,25 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
 
     Args:
         cfg: Config of an adaptation.
-        part: Key of the segmentor's config in ``cfg.model``.
+        part: Key of the segmentor's config in ``cfg.model``, with dots for keys in keys: a model of
+            an ensemble is ``'segmentor.members.NAME'``.
 
     Raises:
         ValueError: ``cfg.model`` has no such part.
     """
-    model = cfg.model.get(part)
-    if not isinstance(model, dict) or "type" not in model:
+    model: Any = cfg.model
+    for key in part.split("."):
+        inner = model.get(key) if isinstance(model, dict) else None
+        if not isinstance(inner, dict):
+            raise ValueError(
+                f"model.{part} is no config of a segmentor: there is no {key!r} among "
+                f"{sorted(model)}. Expected the config that the adaptation was trained with."
+            )
+        model = inner
+    if "type" not in model:
         raise ValueError(
-            f"model.{part} is no config of a segmentor: model has the keys {sorted(cfg.model)}. "
-            "Expected the config that the adaptation was trained with."
+            f"model.{part} is no config of a segmentor, it has the keys {sorted(model)}. Expected "
+            "one with a type; add the name of one of them after a dot."
         )
     plain = {key: value for key, value in cfg.to_dict().items() if key not in _TRAINING}
     plain["model"] = copy.deepcopy(model.to_dict())
@@ -58,7 +67,7 @@ def export_segmentor(
         cfg: Config of the adaptation.
         checkpoint: Checkpoint of it.
         folder: Folder to write; made if need be.
-        part: Which part of the model is the segmentor.
+        part: Which part of the model is the segmentor, as for :func:`segmentor_config`.
 
     Returns:
         The config and the checkpoint.

@@ -23,6 +23,3 @@ model = dict(
     ),
     ramp_iters={{_base_.max_iters}},
 )
-
-# The backbone is below both members.
-optim_wrapper = dict(segmentor=dict(paramwise_cfg=dict(bypass_duplicate=True)))

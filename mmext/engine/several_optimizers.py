@@ -50,7 +50,7 @@ class MultiOptimWrapperConstructor:
             model: The model, or its wrapper for several processes.
 
         Raises:
-            ValueError: The model has no part of a name, or parameters twice in one.
+            ValueError: The model has no part of a name.
         """
         model = getattr(model, "module", model)
         wrappers = {}
@@ -68,17 +68,16 @@ class MultiOptimWrapperConstructor:
                     f"optim_wrapper.{name}: model.{name} is None, there is nothing to optimise. "
                     f"Remove optim_wrapper.{name}."
                 )
-            try:
-                wrappers[name] = build_optim_wrapper(part, config)
-            except ValueError as error:
-                if "more than one parameter group" not in str(error):
-                    raise
-                raise ValueError(
-                    f"optim_wrapper.{name}: parts of model.{name} have parameters in common, such "
-                    f"as a shared backbone. Set optim_wrapper.{name}.paramwise_cfg."
-                    "bypass_duplicate=True."
-                ) from error
+            wrappers[name] = build_optim_wrapper(part, _without_duplicates(part, config))
         return OptimWrapperDict(**wrappers)
+
+
+def _without_duplicates(part: nn.Module, config: Mapping) -> Mapping:
+    """Let a config with rules for parameters list those once that several modules share."""
+    entries = sum(1 for _ in part.named_parameters(remove_duplicate=False))
+    if "paramwise_cfg" not in config or entries == sum(1 for _ in part.parameters()):
+        return config
+    return {**config, "paramwise_cfg": {**config["paramwise_cfg"], "bypass_duplicate": True}}
 
 
 def learning(module: nn.Module) -> list[nn.Parameter]:

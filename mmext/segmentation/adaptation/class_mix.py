@@ -136,7 +136,7 @@ class ClassMixAdaptation(PartwiseAdaptation):
         predicted, trust = self.teacher_labels(inputs)
         mask = class_mask(labels, self.segmentor.num_classes)
         images = mixed(mask, pasted, inputs)
-        images = self.strong_augmentation(images, self.data_preprocessor.of(name))
+        images = self.strong_augmentation(images, self.data_preprocessor.of_domain(name))
         learned = [
             SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=label[None]))
             for sample, label in zip(samples, mixed(mask, labels, predicted), strict=True)

@@ -30,8 +30,7 @@ class SegmentorEnsemble(BaseSegmentor):
         test: ``'ensemble'``, or the name of the member that is tested alone.
         share_backbone: Whether all members take the backbone of the first one, which is then run
             once for each image; necks and heads stay their own. In the state dict it is below the
-            name of each member, so that each can be taken out. Optimisers then need
-            ``paramwise_cfg=dict(bypass_duplicate=True)``.
+            name of each member, so that each can be taken out.
         init_cfg: As for :class:`mmengine.model.BaseModule`.
 
     Raises:

@@ -99,7 +99,8 @@ class MultiSourceAdaptation(PartwiseAdaptation):
         self.lambda_col = lambda_col
         self.lambda_target = lambda_target
         self.rule = dict(portion=portion, ceiling=ceiling)
-        # In checkpoints, so that a training that is resumed goes on with the same weight.
+        # In checkpoints, so that a training that is resumed goes on with the same weight: counts of
+        # mmengine's optimiser wrappers begin anew.
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
 
     def parts(

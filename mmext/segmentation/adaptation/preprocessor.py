@@ -59,16 +59,13 @@ class MultiDomainDataPreprocessor(BaseDataPreprocessor):
                         f"{sample.get('img_path')} of the target {name!r} comes with labels. "
                         "Labels of targets are never used in training; use a MultiDomainDataset."
                     )
-            out = self.of(name)(dict(inputs=images, data_samples=samples), training)
+            out = self.of_domain(name)(dict(inputs=images, data_samples=samples), training)
             batch["inputs"][name] = out["inputs"]
             batch["data_samples"][name] = out["data_samples"]
         return batch
 
-    def of(self, name: str) -> nn.Module:
-        """Return the preprocessor of a domain.
-
-        Args:
-            name: Name of the domain.
-        """
-        own = name in self.domains
-        return self.domains[name] if own else self.default
+    def of_domain(self, name: str) -> nn.Module:
+        """Return the preprocessor of a domain."""
+        if name in self.domains:
+            return self.domains[name]
+        return self.default

@@ -5,10 +5,11 @@ from functools import partial
 from typing import Self
 
 import torch
+from mmengine.model import ModuleDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmext.registry import MODELS
 
@@ -120,7 +121,7 @@ class TeacherDistillation(PartwiseAdaptation):
         )
         if not teachers:
             raise ValueError("model.teachers is empty. Expected the config of a segmentor or more.")
-        self.teachers: Mapping[str, BaseSegmentor] = nn.ModuleDict(
+        self.teachers: Mapping[str, BaseSegmentor] = ModuleDict(
             {name: MODELS.build(config) for name, config in teachers.items()}
         )
         for name, teacher in self.teachers.items():

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from mmengine.model import ModuleDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
@@ -57,7 +58,7 @@ class SegmentorEnsemble(BaseSegmentor):
         for name, member in built.items():
             _require_fit(name, member, first)
         super().__init__(first.data_preprocessor, init_cfg)
-        self.members: Mapping[str, BaseSegmentor] = nn.ModuleDict(built)
+        self.members: Mapping[str, BaseSegmentor] = ModuleDict(built)
         self.test = test
         self.share_backbone = share_backbone
         if share_backbone:

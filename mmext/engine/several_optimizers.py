@@ -113,6 +113,11 @@ class IterationPasses:
         self.wrapper = wrapper
         self._count = wrapper.inner_count
 
+    @property
+    def iteration(self) -> int:
+        """How many iterations came before this one, also before a resumed training."""
+        return self._count
+
     @contextlib.contextmanager
     def context(self, module: nn.Module) -> Iterator[None]:
         """Enter the precision that the wrapper asks for."""
@@ -137,16 +142,26 @@ class IterationPasses:
     def finish(self) -> bool:
         """Step, unless gradients of further iterations are to be accumulated.
 
+        A part that has no gradient at all, since it does not learn yet, is left as it is: mixed
+        precision cannot step without.
+
         Returns:
-            Whether it did.
+            Whether it was time to step.
         """
         self.wrapper._inner_count = self._count + 1
         steps = self.wrapper.should_update()
         if steps:
             average_gradients(self.wrapper)
-            self.wrapper.step()
+            if any(parameter.grad is not None for parameter in _parameters(self.wrapper)):
+                self.wrapper.step()
             self.wrapper.zero_grad()
         return steps
+
+
+def _parameters(wrapper: OptimWrapper) -> list[Tensor]:
+    """Return what an optimiser updates, each parameter once."""
+    groups = wrapper.optimizer.param_groups
+    return list({id(p): p for group in groups for p in group["params"]}.values())
 
 
 def average_gradients(wrapper: OptimWrapper) -> None:
@@ -160,15 +175,13 @@ def average_gradients(wrapper: OptimWrapper) -> None:
     """
     if get_world_size() == 1:
         return
-    parameters = {
-        id(parameter): parameter
-        for group in wrapper.optimizer.param_groups
-        for parameter in group["params"]
-    }.values()
-    device = next(iter(parameters)).device
+    parameters = _parameters(wrapper)
+    device = parameters[0].device
     used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int, device=device)
     all_reduce(used, "max")
     chosen = list(compress(parameters, used.tolist()))
+    if not chosen:
+        return
     for parameter in chosen:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

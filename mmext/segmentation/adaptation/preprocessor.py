@@ -22,16 +22,19 @@ class MultiDomainDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         default: Config of mmseg's ``SegDataPreProcessor``, or a built one.
-        domains: Configs for domains that need another, by their names.
+        domains: Such for domains that need another, by their names.
     """
 
     def __init__(
-        self, *, default: dict | nn.Module, domains: Mapping[str, dict] | None = None
+        self,
+        *,
+        default: dict | nn.Module,
+        domains: Mapping[str, dict | nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.default = default if isinstance(default, nn.Module) else MODELS.build(default)
+        self.default = _built(default)
         self.domains = nn.ModuleDict(
-            {name: MODELS.build(config) for name, config in (domains or {}).items()}
+            {name: _built(config) for name, config in (domains or {}).items()}
         )
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -69,3 +72,7 @@ class MultiDomainDataPreprocessor(BaseDataPreprocessor):
         if name in self.domains:
             return self.domains[name]
         return self.default
+
+
+def _built(config: dict | nn.Module) -> nn.Module:
+    return config if isinstance(config, nn.Module) else MODELS.build(config)

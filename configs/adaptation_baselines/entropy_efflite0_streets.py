@@ -9,4 +9,4 @@ _base_ = [
     "../_base_/models/bdl_efflite0.py",
 ]
 
-model = dict(type="mmext.EntropyMinimization", lambda_entropy=0.01)
+model = dict(type="mmext.EntropyMinimization", lambda_entropy=0.001)

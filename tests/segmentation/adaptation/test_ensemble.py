@@ -1,6 +1,9 @@
 """Several segmentors as one: prediction, whole runs that are resumed, export of one or all."""
 
 import copy
+import multiprocessing
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -147,6 +150,44 @@ def test_a_resumed_run_ends_as_a_whole_one(trained, tmp_path):
         assert torch.equal(ours["momentum_buffer"], theirs["momentum_buffer"])
     counted = {k: int(v) for k, v in whole["state_dict"].items() if k in ("iteration",)}
     assert counted in ({}, {"iteration": 4})
+
+
+def _train(cfg: Config, rank: int, port: int) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    torch.set_num_threads(1)
+    train(cfg, f"two-{rank}")
+
+
+def test_two_processes_equal_one(domains, tmp_path):
+    """Without a target: its pseudo labels are those of each process's own batch."""
+    runs = {}
+    for name, size in (("one", 4), ("two", 2)):
+        cfg = config(domains, tmp_path / name, copy.deepcopy(MULTI_SOURCE))
+        cfg.model.segmentor.share_backbone = True
+        cfg.train_dataloader.dataset.targets = {}
+        cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters = size, 2
+        runs[name] = cfg
+    runs["two"].launcher = "pytorch"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")  # what is imported is there already
+    workers = [context.Process(target=_train, args=(runs["two"], k, port)) for k in range(2)]
+    for worker in workers:
+        worker.start()
+    train(runs["one"], "one")
+    for worker in workers:
+        worker.join(240)
+        assert worker.exitcode == 0
+    one, two = (load(tmp_path / name / "iter_2.pth")["state_dict"] for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_export_of_one_model_and_of_all(trained, tmp_path):

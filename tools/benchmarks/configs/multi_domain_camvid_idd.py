@@ -12,6 +12,7 @@ shared = os.environ.get("MMEXT_SHARED", "../shared") + "/data/"
 resize = [dict(type="Resize", scale=(192, 144), keep_ratio=False)]
 
 camvid = dict(type="mmext.CamVidDataset", class_set="idd_lite_7", data_root=shared + "camvid")
+reference = shared + "idd_lite/images/train"
 idd = dict(type="mmext.IDDLiteDataset", data_root=shared + "idd_lite")
 train = dict(data_prefix=dict(img_path="images/train", seg_map_path="labels/train"))
 test = dict(data_prefix=dict(img_path="images/test", seg_map_path="labels/test"))

@@ -6,14 +6,12 @@ drive 0016E5 and 101 of 0006R0 have labels.
 
 _base_ = ["multi_domain_camvid_idd.py"]
 
-shared = {{_base_.shared}}
 camvid = dict(
     type="mmext.CamVidDataset",
     class_set="idd_lite_7",
     data_root={{_base_.camvid.data_root}},
     data_prefix=dict(img_path="images/train", seg_map_path="labels/train"),
 )
-reference = {{_base_.idd.data_root}} + "/images/train"
 
 sources = dict(
     _delete_=True,

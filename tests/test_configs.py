@@ -163,6 +163,12 @@ def with_shallow_members(cfg: ConfigDict) -> None:
                 member.backbone.depth = 50
 
 
+def with_shallow_experts(cfg: ConfigDict) -> None:
+    """Let models of many ResNets have fewer layers; one of a single ResNet-101 learns elsewhere."""
+    if "targets" in cfg and "depth" in cfg.segmentor.backbone:
+        cfg.segmentor.backbone.depth = 50
+
+
 @pytest.fixture
 def cfg(request) -> Config:
     """The config, in the scope that its tools would run it in."""
@@ -171,6 +177,7 @@ def cfg(request) -> Config:
     without_pretrained(cfg.model)
     with_few_proposals(cfg.model)
     with_shallow_members(cfg.model)
+    with_shallow_experts(cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         yield cfg
 
@@ -182,8 +189,10 @@ def build(cfg: Config) -> nn.Module:
 
 
 def structure(cfg: Config) -> str:
-    """Describe a model, but for how many classes it has and how its losses are weighed."""
+    """Describe a model, but for classes, names of targets, and how its losses are weighed."""
     model = copy.deepcopy(cfg.model)
+    if "targets" in model:  # however many there are, each has the same parts
+        model.pop("targets")
     for _, node in walk(model, ""):
         for key in ("num_classes", "loss_weight"):
             node.pop(key, None)

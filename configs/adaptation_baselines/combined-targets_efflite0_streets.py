@@ -5,7 +5,7 @@ python tools/train.py configs/adaptation_baselines/combined-targets_efflite0_str
 """
 
 _base_ = [
-    "../_base_/datasets/streets_day_fog.py",
+    "../_base_/datasets/streets_multi_target.py",
     "../_base_/models/bdl_efflite0.py",
 ]
 

@@ -69,7 +69,26 @@ class MultiOptimWrapperConstructor:
                     f"Remove optim_wrapper.{name}."
                 )
             wrappers[name] = build_optim_wrapper(part, _without_duplicates(part, config))
-        return OptimWrapperDict(**wrappers)
+        return CountedOptimWrapperDict(**wrappers)
+
+
+class CountedOptimWrapperDict(OptimWrapperDict):
+    """mmengine's, whose optimisers know after resuming how many iterations there were.
+
+    mmengine leaves their counts at 0, so that what depends on them (gradient accumulation, phases
+    of a training) would begin anew.
+    """
+
+    def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
+        """Set the counts; the runner calls this before it trains.
+
+        Args:
+            model: The model.
+            cur_iter: Number of iterations before this training, or part of a training.
+            max_iters: Number of iterations at its end.
+        """
+        for wrapper in self.values():
+            wrapper.initialize_count_status(model, cur_iter, max_iters)
 
 
 def _without_duplicates(part: nn.Module, config: Mapping) -> Mapping:
@@ -142,8 +161,7 @@ class IterationPasses:
     def finish(self) -> bool:
         """Step, unless gradients of further iterations are to be accumulated.
 
-        A part that has no gradient at all, since it does not learn yet, is left as it is: mixed
-        precision cannot step without.
+        A part that has no gradient at all, since it does not learn yet, is left as it is.
 
         Returns:
             Whether it was time to step.
@@ -154,6 +172,10 @@ class IterationPasses:
             average_gradients(self.wrapper)
             if any(parameter.grad is not None for parameter in _parameters(self.wrapper)):
                 self.wrapper.step()
+            else:
+                # Changes nothing. The wrapper of mixed precision would raise an error, and
+                # schedules warn of optimisers that never stepped.
+                self.wrapper.optimizer.step()
             self.wrapper.zero_grad()
         return steps
 

@@ -24,15 +24,17 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
 
     Args:
         cfg: Config of an adaptation.
-        part: Key of the segmentor's config in ``cfg.model``, with dots for keys in keys: a model of
-            an ensemble is ``'segmentor.members.NAME'``.
+        part: Which part of the model: the key of its config in ``cfg.model``, with dots for keys in
+            keys (a model of an ensemble is ``'segmentor.members.NAME'``), or, as all experts are
+            built like the segmentor, ``'experts.'`` and the name of a target.
 
     Raises:
         ValueError: ``cfg.model`` has no such part.
     """
+    expert = part.removeprefix("experts.") in cfg.model.get("targets", ())
     model: Any = cfg.model
-    for key in part.split("."):
-        inner = model.get(key) if isinstance(model, dict) else None
+    for key in ["segmentor"] if expert else part.split("."):
+        inner = model.get(key)
         if not isinstance(inner, dict):
             raise ValueError(
                 f"model.{part} is no config of a segmentor: there is no {key!r} among "
@@ -67,7 +69,7 @@ def export_segmentor(
         cfg: Config of the adaptation.
         checkpoint: Checkpoint of it.
         folder: Folder to write; made if need be.
-        part: Which part of the model is the segmentor, as for :func:`segmentor_config`.
+        part: As for :func:`segmentor_config`.
 
     Returns:
         The config and the checkpoint.
@@ -97,8 +99,9 @@ def export_segmentor(
 
 
 def _require_fit(cfg: Config, weights: dict[str, torch.Tensor], checkpoint: str | Path) -> None:
-    """Check names and shapes against the model, without allocating it."""
-    with torch.device("meta"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+    """Check names and shapes against the model."""
+    # Not on torch's meta device: mmdet's EfficientNet reads numbers out of tensors when built.
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         expected = MODELS.build(cfg.model).state_dict()
     wrong = sorted(
         (expected.keys() ^ weights.keys())

@@ -99,9 +99,6 @@ class MultiSourceAdaptation(PartwiseAdaptation):
         self.lambda_col = lambda_col
         self.lambda_target = lambda_target
         self.rule = dict(portion=portion, ceiling=ceiling)
-        # In checkpoints, so that a training that is resumed goes on with the same weight: counts of
-        # mmengine's optimiser wrappers begin anew.
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
 
     def parts(
         self, inputs: dict[str, Tensor], samples: dict[str, Sequence[SegDataSample]]
@@ -133,10 +130,6 @@ class MultiSourceAdaptation(PartwiseAdaptation):
             losses = partial(self.target_losses, inputs[name])
             found.append(LossPart(name, 1 / len(targets), losses))
         return found
-
-    def after_step(self, *, updated: bool) -> None:
-        """Count the iteration."""
-        self.iteration += 1
 
     def source_losses(
         self, name: str, inputs: Tensor, samples: Sequence[SegDataSample]
@@ -191,7 +184,7 @@ class MultiSourceAdaptation(PartwiseAdaptation):
         with torch.no_grad():
             together = mean_log_probabilities([part.detach() for part in logits.values()]).exp()
             labels = class_balanced_labels(together, **self.rule)
-        weight = self.lambda_target * (self.iteration / self.ramp_iters).clamp(max=1)
+        weight = self.lambda_target * min(1.0, self.iteration / self.ramp_iters)
         found = {
             f"{name}.loss_target": weight * valid_cross_entropy(part, labels)
             for name, part in logits.items()

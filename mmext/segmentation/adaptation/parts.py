@@ -31,7 +31,12 @@ class PartwiseAdaptation(AdaptationModel):
 
     Gradients of each part are computed before the next part is, so that the memory is that of the
     largest part. Then ``segmentor``, the one optimiser, updates once.
+
+    Attributes:
+        iteration: How many iterations came before the step, also before a resumed training.
     """
+
+    iteration: int = 0
 
     @abstractmethod
     def parts(
@@ -55,6 +60,7 @@ class PartwiseAdaptation(AdaptationModel):
             What to log: ``loss``, the weighted sum, and each loss by part and name.
         """
         learner = passes_of(optim_wrapper, ("segmentor",))["segmentor"]
+        self.iteration = learner.iteration
         batch = self.data_preprocessor(data, True)
         logs: LogVars = {}
         totals = []

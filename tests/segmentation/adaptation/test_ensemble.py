@@ -148,8 +148,6 @@ def test_a_resumed_run_ends_as_a_whole_one(trained, tmp_path):
     momenta = (run["optimizer"]["segmentor"]["state"].values() for run in (whole, resumed))
     for ours, theirs in zip(*momenta, strict=True):
         assert torch.equal(ours["momentum_buffer"], theirs["momentum_buffer"])
-    counted = {k: int(v) for k, v in whole["state_dict"].items() if k in ("iteration",)}
-    assert counted in ({}, {"iteration": 4})
 
 
 def _train(cfg: Config, rank: int, port: int) -> None:

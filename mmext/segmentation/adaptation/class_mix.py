@@ -75,7 +75,6 @@ class ClassMixAdaptation(PartwiseAdaptation):
                 "between 0 and 1; the momentum is the share of the new weights."
             )
         self.teacher = MomentumAnnealingEMA(self.segmentor, momentum=momentum, gamma=1)
-        self.teacher.requires_grad_(False)
         self.teacher.eval()
         self.threshold = threshold
         self.strong_augmentation = StrongAugmentation(strong_augmentation)
@@ -101,7 +100,9 @@ class ClassMixAdaptation(PartwiseAdaptation):
             self.teacher.update_parameters(self.segmentor)  # begins with the segmentor's weights
         sources, targets = split_domains(samples)
         found = [
-            LossPart(name, 1 / len(sources), partial(self._learn, inputs[name], samples[name]))
+            LossPart(
+                name, 1 / len(sources), partial(self.labelled_losses, inputs[name], samples[name])
+            )
             for name in sources
         ]
         for name in targets:
@@ -114,9 +115,6 @@ class ClassMixAdaptation(PartwiseAdaptation):
         """Let the teacher follow the weights."""
         if updated:
             self.teacher.update_parameters(self.segmentor)
-
-    def _learn(self, inputs: Tensor, samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
-        return supervised_losses(self.segmentor, inputs, samples)[0]
 
     def mixed_losses(
         self, name: str, inputs: Tensor, pasted: Tensor, samples: Sequence[SegDataSample]

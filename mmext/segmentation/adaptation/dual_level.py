@@ -151,7 +151,9 @@ class TeacherDistillation(PartwiseAdaptation):
         """
         sources, targets = split_domains(samples)
         labelled = [
-            LossPart(name, 1 / len(sources), partial(self._learn, inputs[name], samples[name]))
+            LossPart(
+                name, 1 / len(sources), partial(self.labelled_losses, inputs[name], samples[name])
+            )
             for name in sources
         ]
         taught = [
@@ -159,9 +161,6 @@ class TeacherDistillation(PartwiseAdaptation):
             for name in targets
         ]
         return labelled + taught
-
-    def _learn(self, inputs: Tensor, samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
-        return supervised_losses(self.segmentor, inputs, samples)[0]
 
     def _imitate(self, inputs: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from .segmentors import supervised_losses
 from .wrapper import AdaptationModel, LogVars, passes_of
 
 
@@ -48,6 +49,17 @@ class PartwiseAdaptation(AdaptationModel):
             inputs: (B, 3, H, W) preprocessed images by domain.
             samples: By domain.
         """
+
+    def labelled_losses(
+        self, inputs: Tensor, samples: Sequence[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Return the segmentor's own losses on labelled images.
+
+        Args:
+            inputs: (B, 3, H, W) preprocessed images.
+            samples: With labels.
+        """
+        return supervised_losses(self.segmentor, inputs, samples)[0]
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> LogVars:
         """Learn from a batch.

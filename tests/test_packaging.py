@@ -231,6 +231,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 cfg = Config.fromfile("child.py")
 assert cfg.model.bbox_head.num_classes == 7
+assert "_scope_" not in cfg.pretty_text  # or mmdet's parts of it would not be found
 print(cfg.model.type, get_config("mmext::%s").model.type)
 """
     if installed == ROOT and not MIM.exists():

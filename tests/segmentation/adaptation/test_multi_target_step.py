@@ -325,6 +325,19 @@ def test_mixed_precision(two):
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
+def test_gradients_of_mixed_precision_are_near_the_precise_ones(two):
+    """Where experts share weights that autocast keeps, also over passes without gradients."""
+    options = dict(experts="shared_backbone", lambda_consistency=10.0, student_start="own")
+    precise, mixed = (
+        gradients(build(TARGETS[:2], **options), copy.deepcopy(two), kind=kind)
+        for kind in (None, "mmext.CPUAmpOptimWrapper")
+    )
+    for name, value in precise.items():
+        similarity = torch.cosine_similarity(mixed[name], value, dim=0)
+        assert similarity > 0.98, name
+        assert mixed[name].norm().item() == pytest.approx(value.norm().item(), rel=0.1), name
+
+
 def test_an_optimiser_without_gradients_is_not_stepped(two):
     """torch's gradient scaler raises an error if it is."""
     model = build(TARGETS[:2], warmup_iters=3)

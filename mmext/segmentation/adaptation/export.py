@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmext.checkpoints.safe_load import load_untrusted
+from mmext.engine.preflight import walk
 
 # What belongs to the training of the wrapper and means nothing to the segmentor alone.
 _TRAINING = (
@@ -54,7 +55,23 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
     if outer is not None:
         inner = outer.get("default", outer)
         plain["model"].setdefault("data_preprocessor", copy.deepcopy(inner.to_dict()))
+    pipeline = _inference_pipeline(plain)
+    if pipeline is not None:
+        plain["test_pipeline"] = pipeline
     return Config(plain)
+
+
+def _inference_pipeline(plain: dict[str, Any]) -> list[dict] | None:
+    """Return what images go through in tests, without labels: mmseg's ``inference_model`` asks."""
+    for _, node in walk(plain.get("test_dataloader"), "test_dataloader"):
+        if "pipeline" in node:
+            names = [step["type"].rpartition(".")[2] for step in node["pipeline"]]
+            return [
+                copy.deepcopy(step)
+                for step, name in zip(node["pipeline"], names, strict=True)
+                if not name.startswith(("LoadAnnotations", "LoadLabel"))
+            ]
+    return None
 
 
 def export_segmentor(

@@ -7,11 +7,13 @@ import shutil
 import socket
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
+from mmseg.apis import inference_model
 from multi_target_task import multi_target_config, write_streets
 
 from mmext.engine import AveragedDataParallel, Runner
@@ -130,11 +132,16 @@ def test_export_is_a_plain_segmentor_of_mmsegs(trained, tmp_path, part):
     plain.load_state_dict(load(weights)["state_dict"], strict=True)
     model = MODELS.build(trained.model).eval()
     model.load_state_dict(load(checkpoint)["state_dict"])
-    loaded = pseudo_collate([DATASETS.build(exported.test_dataloader.dataset)[0]])
+    dataset = DATASETS.build(exported.test_dataloader.dataset)
+    loaded = pseudo_collate([dataset[0]])
     with torch.no_grad():
         ours = plain.test_step(copy.deepcopy(loaded))[0].seg_logits.data
         theirs = model.get_submodule(part).test_step(loaded)[0].seg_logits.data
     assert torch.equal(ours, theirs)
+    # mmseg's own way to predict single images, which have no labels to load.
+    plain.cfg = exported
+    image = cv2.imread(dataset.get_data_info(0)["img_path"])
+    assert torch.equal(inference_model(plain, image).seg_logits.data, ours)
 
 
 def test_the_small_network_of_the_configs_is_exported(tmp_path):

@@ -158,13 +158,17 @@ class IterationPasses:
         # Set back, or the next pass would look like the next iteration. There is no public way.
         self.wrapper._inner_count = self._count
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         """Step, unless gradients of further iterations are to be accumulated.
 
         A part that has no gradient at all, since it does not learn yet, is left as it is.
+
+        Returns:
+            Whether it was time to step.
         """
         self.wrapper._inner_count = self._count + 1
-        if self.wrapper.should_update():
+        steps = self.wrapper.should_update()
+        if steps:
             average_gradients(self.wrapper)
             if any(parameter.grad is not None for parameter in _parameters(self.wrapper)):
                 self.wrapper.step()
@@ -173,6 +177,7 @@ class IterationPasses:
                 # schedules warn of optimisers that never stepped.
                 self.wrapper.optimizer.step()
             self.wrapper.zero_grad()
+        return steps
 
 
 def _parameters(wrapper: OptimWrapper) -> list[Tensor]:

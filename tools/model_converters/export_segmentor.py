@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument(
         "--part",
         default="segmentor",
-        help="which part of the model to export; experts.TARGET: an expert of several",
+        help="which part of the model to export; segmentor.members.NAME: a model of an ensemble; "
+        "experts.TARGET: an expert of several",
     )
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)

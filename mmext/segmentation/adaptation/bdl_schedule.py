@@ -1,36 +1,22 @@
 """BDL's alternation between translation and segmentation, for any config that trains a ``BDL``."""
 
-import hashlib
-import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
-from mmengine.hooks import Hook
-from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.dist import is_main_process
 from mmengine.utils import ProgressBar
 
 from mmext.engine import join_processes
 from mmext.registry import SCHEDULES
 
-from ..pseudo_labels import PseudoLabelRule, PseudoLabelWriter
-from .labelling import TargetLabeller
+from ..pseudo_labels import PseudoLabelRule
 from .schedule import Action, Schedule, Stage, bdl_stages
+from .stage_actions import print_figures, recipe_of, train_stage, write_stage_labels
 from .stage_configs import domain_names, segmentor_stage_config, translator_stage_config
 from .translating import SourceTranslator
-
-FIGURES = "figures.json"
-# What the result of a schedule depends on.
-_RECIPE = (
-    *("model", "train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg"),
-    *("schedule", "randomness", "custom_hooks"),
-)
 
 
 @SCHEDULES.register_module()
@@ -38,8 +24,9 @@ class BDLSchedule:
     """Bidirectional learning (Li et al., arXiv 1904.10620): the whole alternation as one training.
 
     The config that this stands in, as ``schedule``, trains a :class:`BDL` from one source to one
-    target; here stands what is different in its stages. ``tools/train.py`` runs, in the work
-    directory:
+    target; here stands what is different in its stages. Without translation there may be several
+    sources and targets, and the model may be another one that learns from pseudo labels.
+    ``tools/train.py`` runs, in the work directory:
 
     1. ``k1-translator``: train a translator between source and target,
     2. ``k1-translate``: translate the images of the source,
@@ -77,7 +64,8 @@ class BDLSchedule:
         self_training: Mapping[str, Any] = {},
         pseudo_labels: Mapping[str, Any] = {},
     ) -> None:
-        self.stages = bdl_stages(outer, inner, translation=translator is not None)
+        self.translates = translator is not None
+        self.stages = bdl_stages(outer, inner, translation=self.translates)
         changes = dict(translator or {})
         self.pipeline: Sequence[dict] = changes.pop("pipeline", ())
         self.scale = changes.pop("scale", None)
@@ -102,13 +90,22 @@ class BDLSchedule:
 
         Returns:
             Result of the last stage: the checkpoint of the adapted model.
+
+        Raises:
+            ValueError: The data set has no target, or with a translator not one of each.
         """
         join_processes(cfg.launcher, cfg.get("env_cfg", {}))
-        domain_names(cfg)
+        if self.translates:
+            domain_names(cfg)
+        elif not cfg.train_dataloader.dataset.get("targets"):
+            raise ValueError(
+                "train_dataloader.dataset has no targets. A mmext.BDLSchedule expects a "
+                "mmext.MultiDomainDataset with images to write pseudo labels for."
+            )
         schedule = self._schedule(cfg)
         result = schedule.run(only)
         if is_main_process():
-            _print_figures(schedule)
+            print_figures(schedule)
         return result
 
     def _schedule(self, cfg: Config) -> Schedule:
@@ -119,9 +116,7 @@ class BDLSchedule:
             "segmentor": actions.train_segmentor,
             "labels": actions.write_labels,
         }
-        everything = cfg.to_dict()
-        recipe = {key: everything[key] for key in _RECIPE if key in everything}
-        return Schedule(self.stages, by_kind, cfg.work_dir, recipe)
+        return Schedule(self.stages, by_kind, cfg.work_dir, recipe_of(cfg))
 
 
 class _Actions:
@@ -158,18 +153,7 @@ class _Actions:
     def write_labels(
         self, stage: Stage, folder: Path, inputs: Mapping[str, Path], begun: bool
     ) -> Path:
-        written = folder / "labels"
-        # One process predicts: labels take minutes where trainings take hours.
-        if is_main_process():
-            checkpoint = inputs["segmentor"]
-            labeller = TargetLabeller(self.cfg, checkpoint)
-            source = dict(checkpoint=hashlib.sha256(checkpoint.read_bytes()).hexdigest())
-            rule = self.schedule.rule
-            writer = PseudoLabelWriter(written, labeller.num_classes, rule, source)
-            if not writer.is_complete():
-                labeller.write(writer, ProgressBar(3 * len(labeller), file=sys.stderr).update)
-        barrier()
-        return written
+        return write_stage_labels(self.cfg, inputs["segmentor"], folder, self.schedule.rule)
 
     def _translator_cfg(self, segmentor: Path | None) -> Config:
         changes, pipeline = self.schedule.translator, self.schedule.pipeline
@@ -181,40 +165,4 @@ class _Actions:
         return segmentor_stage_config(self.cfg, changes, inputs.get("translated"), labels)
 
     def _train(self, cfg: Config, stage: Stage, folder: Path, begun: bool) -> Path:
-        cfg.work_dir = str(folder)
-        cfg.experiment_name = f"{folder.parent.name}-{stage.name}"
-        cfg.resume = begun and bool(self.cfg.get("resume"))
-        # With resume and no checkpoint there, mmengine says so and begins anew.
-        runner = RUNNERS.build(cfg)
-        validation = _LastValidation()
-        runner.register_hook(validation)
-        runner.train()
-        if runner.val_loop is not None:
-            # None: stopped between the last checkpoint and the last validation, and resumed.
-            figures = validation.figures or runner.val_loop.run()
-            if is_main_process():
-                part = folder / f".{FIGURES}.part"
-                part.write_text(json.dumps(figures, indent=2, default=float))
-                os.replace(part, folder / FIGURES)
-        return Path(find_latest_checkpoint(str(folder)))
-
-
-class _LastValidation(Hook):
-    """Keeps the figures of the last validation."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, float] | None = None
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self.figures = metrics
-
-
-def _print_figures(schedule: Schedule) -> None:
-    """Print the figures of the segmentors that are there, in their order."""
-    lines = []
-    for name in schedule.stages:
-        file = schedule.folder / name / FIGURES
-        if schedule.is_done(name) and file.is_file():
-            figures = json.loads(file.read_text())
-            lines.append(f"{name:<18}{figures.get('mIoU', float('nan')):>7.2f}")
-    print_log("\n".join(["schedule: mIoU of the target", *lines]), logger="current")
+        return train_stage(cfg, stage, folder, resume=begun and bool(self.cfg.get("resume")))

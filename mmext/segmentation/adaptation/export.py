@@ -25,18 +25,27 @@ def segmentor_config(cfg: Config, part: str = "segmentor") -> Config:
 
     Args:
         cfg: Config of an adaptation.
-        part: Which part of the model: the key of its config in ``cfg.model``, or, as all experts
-            are built like the segmentor, ``'experts.'`` and the name of a target.
+        part: Which part of the model: the key of its config in ``cfg.model``, with dots for keys in
+            keys (a model of an ensemble is ``'segmentor.members.NAME'``), or, as all experts are
+            built like the segmentor, ``'experts.'`` and the name of a target.
 
     Raises:
         ValueError: ``cfg.model`` has no such part.
     """
     expert = part.removeprefix("experts.") in cfg.model.get("targets", ())
-    model = cfg.model.get("segmentor" if expert else part)
-    if not isinstance(model, dict) or "type" not in model:
+    model: Any = cfg.model
+    for key in ["segmentor"] if expert else part.split("."):
+        inner = model.get(key)
+        if not isinstance(inner, dict):
+            raise ValueError(
+                f"model.{part} is no config of a segmentor: there is no {key!r} among "
+                f"{sorted(model)}. Expected the config that the adaptation was trained with."
+            )
+        model = inner
+    if "type" not in model:
         raise ValueError(
-            f"model.{part} is no config of a segmentor: model has the keys {sorted(cfg.model)}. "
-            "Expected the config that the adaptation was trained with."
+            f"model.{part} is no config of a segmentor, it has the keys {sorted(model)}. Expected "
+            "one with a type; add the name of one of them after a dot."
         )
     plain = {key: value for key, value in cfg.to_dict().items() if key not in _TRAINING}
     plain["model"] = copy.deepcopy(model.to_dict())

@@ -58,6 +58,22 @@ def raw_logits(segmentor: BaseSegmentor, inputs: Tensor) -> Tensor:
     return _require_logits(segmentor(inputs, mode="tensor"), segmentor)
 
 
+def enlarged_logits(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """Return logits in the size of the images.
+
+    Args:
+        logits: (B, C, h, w).
+        size: (H, W) of the images.
+        align_corners: As the decode head has it.
+
+    Returns:
+        (B, C, H, W), float32.
+    """
+    return functional.interpolate(
+        logits.float(), size=tuple(size), mode="bilinear", align_corners=align_corners
+    )
+
+
 def probability_maps(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """Return what a discriminator in the output space looks at.
 
@@ -71,10 +87,81 @@ def probability_maps(logits: Tensor, size: Sequence[int], align_corners: bool) -
 
     Source: AdaptSegNet (Tsai et al., CVPR 2018) and BDL: enlarged to the size of the input image.
     """
-    enlarged = functional.interpolate(
-        logits.float(), size=tuple(size), mode="bilinear", align_corners=align_corners
-    )
-    return enlarged.softmax(dim=1)
+    return enlarged_logits(logits, size, align_corners).softmax(dim=1)
+
+
+@contextmanager
+def weighted_pixels(segmentor: BaseSegmentor, weights: Tensor) -> Iterator[None]:
+    """Weigh the pixels in the segmentor's own losses while the block runs.
+
+    Args:
+        segmentor: As for :func:`supervised_losses`.
+        weights: (B, H, W), one for each pixel of the labels.
+
+    Raises:
+        TypeError: A head computes its losses without weights.
+    """
+    heads = _heads(segmentor)
+    samplers = [(head, getattr(head, "sampler", None), _GivenWeights(weights)) for head in heads]
+    for head, _, given in samplers:
+        head.sampler = given
+    try:
+        yield
+    finally:
+        for head, original, _ in samplers:
+            head.sampler = original
+    unasked = [type(head).__name__ for head, _, given in samplers if not given.asked]
+    if unasked:
+        raise TypeError(
+            f"the decode head {unasked[0]} does not weigh pixels in its losses. Expected one that "
+            "takes the loss_by_feat of mmseg's BaseDecodeHead, such as FCNHead or SegformerHead."
+        )
+
+
+class _GivenWeights:
+    """In the place of a head's pixel sampler, the only way to hand weights to its losses."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+        self.asked = False
+
+    def sample(self, seg_logit: Tensor, seg_label: Tensor) -> Tensor:
+        """Return the weights."""
+        self.asked = True
+        return self.weights
+
+
+def _heads(segmentor: BaseSegmentor) -> list[nn.Module]:
+    """Return all heads that compute losses."""
+    found = [segmentor.decode_head]
+    if segmentor.with_auxiliary_head:
+        found.append(segmentor.auxiliary_head)
+    return [
+        head for part in found for head in (part if isinstance(part, nn.ModuleList) else [part])
+    ]
+
+
+@contextmanager
+def computed_once(module: nn.Module) -> Iterator[None]:
+    """Let a module, within the block, compute its output for an input once and then repeat it.
+
+    Args:
+        module: Such as a backbone that several segmentors have in common.
+    """
+    original, known = module.forward, []
+
+    def forward(inputs: Tensor) -> Any:
+        for seen, output in known:
+            if seen is inputs:
+                return output
+        known.append((inputs, original(inputs)))
+        return known[-1][1]
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 @contextmanager

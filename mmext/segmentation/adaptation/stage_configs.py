@@ -43,7 +43,8 @@ def domain_names(cfg: Config) -> tuple[str, str]:
     if len(sources) != 1 or len(targets) != 1:
         raise ValueError(
             f"train_dataloader.dataset has the sources {sources} and the targets {targets}. A "
-            "mmext.BDLSchedule expects a mmext.MultiDomainDataset with one of each."
+            "mmext.BDLSchedule with a translator expects a mmext.MultiDomainDataset with one of "
+            "each."
         )
     return sources[0], targets[0]
 
@@ -100,20 +101,28 @@ def segmentor_stage_config(
         cfg: The config of the whole schedule.
         changes: What is changed in it.
         translated: Folder of the translated images of the source; None: the originals.
-        labels: Folder of pseudo labels of the target; None: without.
+        labels: Folder with the pseudo labels of each target; None: without.
     """
     derived = changed(cfg, changes)
-    source, target = domain_names(derived)
     dataset = derived.train_dataloader.dataset
     if translated is not None:
+        source, _ = domain_names(derived)
         _show_translated(dataset.sources[source], translated, derived.get("default_scope"))
     if labels is not None:
-        images = dataset.targets[target]
-        images.pipeline = with_label_loader(images.pipeline)
-        dataset.targets[target] = dict(
-            type="mmext.PseudoLabelDataset", dataset=images, label_dir=str(labels)
-        )
+        for target, images in dataset.targets.items():
+            dataset.targets[target] = pseudo_labelled(images, labels / target)
     return derived
+
+
+def pseudo_labelled(images: Mapping[str, Any], labels: Path) -> dict[str, Any]:
+    """Return the config of a target with pseudo labels.
+
+    Args:
+        images: Config of its data set.
+        labels: Folder of the labels.
+    """
+    loaded = {**images, "pipeline": with_label_loader(images["pipeline"])}
+    return dict(type="mmext.PseudoLabelDataset", dataset=loaded, label_dir=str(labels))
 
 
 def with_label_loader(pipeline: Sequence[dict]) -> list[dict]:

@@ -1,5 +1,6 @@
 """Data of street scenes, one domain or several; importing this package registers its parts."""
 
+from .blur import RandomGaussianBlur
 from .checks import check_segmentation_dataset
 from .class_sets import CLASS_SETS, ClassSet, class_set
 from .driving import (
@@ -40,6 +41,7 @@ __all__ = [
     "MultiDomainDataset",
     "MultiDomainSampler",
     "PseudoLabelDataset",
+    "RandomGaussianBlur",
     "RareClasses",
     "StreetsDataset",
     "SynscapesDataset",

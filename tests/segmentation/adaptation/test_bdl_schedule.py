@@ -138,7 +138,7 @@ def test_each_training_is_what_the_method_says(whole):
     key = "segmentor.backbone.0.weight"
     assert torch.equal(state[f"semantic.{key}"], trained["state_dict"][key])
     for k in (1, 2):
-        for i, label_dir in ((0, None), (1, f"k{k}-i1-labels/labels")):
+        for i, label_dir in ((0, None), (1, f"k{k}-i1-labels/labels/blue")):
             dataset = configs[f"k{k}-i{i}-segmentor"].train_dataloader.dataset
             source, target = dataset.sources.red, dataset.targets.blue
             assert source.data_prefix.img_path.endswith(f"k{k}-translate/images")
@@ -236,7 +236,8 @@ def test_self_training_alone(domains, tmp_path):
     del cfg.optim_wrapper["discriminator"]
     result = run(cfg)
     assert result.parent.name == "k1-i1-segmentor"
-    written = json.loads((tmp_path / "work/k1-i1-labels/labels/pseudo_labels.json").read_text())
+    labels = tmp_path / "work/k1-i1-labels/labels/blue"
+    written = json.loads((labels / "pseudo_labels.json").read_text())
     assert written["rule"] == dict(kind="fixed", ceiling=0.4, portion=0.5)
 
 
@@ -269,6 +270,10 @@ def test_unusable_schedules_are_refused(whole):
     cfg = copy.deepcopy(whole)
     cfg.train_dataloader.dataset.targets = {}
     with pytest.raises(ValueError, match=r"the sources \['red'\] and the targets \[\]"):
+        run(cfg)
+    cfg.schedule.translator = None
+    cfg.schedule.outer = 1
+    with pytest.raises(ValueError, match=r"train_dataloader\.dataset has no targets"):
         run(cfg)
     cfg = copy.deepcopy(whole)
     cfg.schedule.translator.pop("pipeline")

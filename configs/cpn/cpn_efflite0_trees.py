@@ -20,21 +20,19 @@ model = dict(
         pool_channels=32,
         grouping_channels=32,
         num_stacks=1,
-        # Published: ``dla`` behind one map of 64 channels. It has no norm behind the convolution
-        # that takes in a pooled region, and with it the second stage needs several times the steps.
         roi_form="hourglass",
-        # Published: 7 x 7 values. A crown is four cells, and fewer weights are learned sooner.
-        roi_layer=dict(output_size=3, sampling_ratio=2, aligned=True),
+        # Published: ``aligned=False``, which is half a cell off where a crown has four.
+        roi_layer=dict(output_size=7, sampling_ratio=2, aligned=True),
         # Published radii come to one cell or none here, and labels are looser than that.
         min_radius=2,
     ),
     train_cfg=dict(
         _delete_=True,
+        # Published: 70, on maps of sixteen times as many cells.
         num_peaks=50,
         kernel=3,
         grouping_thr=0.2,
-        # Published: 0.7. Corners of a crown that are one cell off leave less, and pairs that are
-        # good enough would be trained as none.
+        # Published: 0.7. Corners of a crown that are one cell off leave less.
         assigner=dict(
             type="MaxIoUAssigner",
             pos_iou_thr=0.5,

@@ -94,9 +94,10 @@ class EfficientNetLite(EfficientNet):
     0: 2, 32; 1: 2, 16/16/24/24; 2: 4, 24/24/32/32; 3: 8, 40/48/48/56; 4: 16, 112/120/136/160;
     5: 32, 320/352/384/448. Images are RGB, normalised as (x - 127) / 128.
 
-    On a CPU the network runs channels-last, and so do the layers behind it. A batch norm in eval
-    mode (``norm_eval``) is fused into its convolution, with the same values and gradients; under
-    torch.compile and torch.export fusing is left to them.
+    On a CPU the network runs channels-last inside; the maps it returns are contiguous, as the
+    layers behind it may ask (on a CPU mmcv's RoIAlign reads any map as if it were). A batch norm
+    in eval mode (``norm_eval``) is fused into its convolution, with the same values and gradients;
+    under torch.compile and torch.export fusing is left to them.
 
     Args:
         arch: One of lite0, lite1, lite2, lite3, lite4.
@@ -161,11 +162,12 @@ class EfficientNetLite(EfficientNet):
             x: (N, 3, H, W) normalised RGB images.
 
         Returns:
-            One (N, C, ceil(H / stride), ceil(W / stride)) map for each of ``out_indices``.
+            One contiguous (N, C, ceil(H / stride), ceil(W / stride)) map for each of
+            ``out_indices``.
         """
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
-        return super().forward(x)
+        return tuple(map_.contiguous() for map_ in super().forward(x))
 
     def train(self, mode: bool = True) -> "EfficientNetLite":
         """Set the mode, keep frozen stages and (``norm_eval``) batch norms in eval mode."""

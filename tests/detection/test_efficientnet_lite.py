@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
+from mmcv.ops import RoIAlign
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmext.detection.efficientnet_lite import EfficientNetLite, SamePadConv2d, find_weights
@@ -198,8 +199,17 @@ def test_frozen_stages_and_modes():
         assert all(p.requires_grad == (i >= 3) for p in layer.parameters())
         assert all(m.training == (i >= 3) for m in layer.modules())
     assert model.eval() is model
-    outputs = model(torch.zeros(2, 3, 64, 64))
-    assert all(o.is_contiguous(memory_format=torch.channels_last) for o in outputs)
+
+
+def test_roi_align_behind_it_reads_the_cells_that_it_is_asked_for():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        (maps,) = EfficientNetLite(out_indices=(3,)).eval()(torch.rand(2, 3, 64, 96))
+    # One sample in the middle of each box: the first on a cell, the second between two.
+    rois = torch.tensor([[0.0, 0, 0, 13, 9], [1, 3, 2, 10, 8]])
+    align = RoIAlign((1, 1), sampling_ratio=1)
+    expected = torch.stack([maps[0, :, 4, 6], maps[1, :, 4:6, 6].mean(1)])[:, :, None, None]
+    torch.testing.assert_close(align(maps, rois), expected)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class RoIBranch(BaseModule):
     def _scores(self, features: Tensor, rois: Tensor) -> Tensor:
         """Pool and score, see :meth:`classify`."""
         dtype = torch.promote_types(features.dtype, torch.float32)
-        # mmcv's RoIAlign on a CPU reads maps as if they were contiguous, and convolutions hand out
-        # maps in channels-last format where it suits them.
+        # mmcv's RoIAlign on a CPU reads maps as if they were contiguous; behind a channels-last
+        # network they are not.
         pooled = self.align(features.to(dtype).contiguous(), rois.to(dtype))
         return self.out(self.reduce(pooled)).flatten(1)

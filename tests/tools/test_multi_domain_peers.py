@@ -10,7 +10,7 @@ DATA = {
     "streets_day_fog": (["game"], ["day", "fog"], 9),
     "streets_day_fog_night": (["game"], ["day", "fog", "night"], 9),
     "streets_two_sources": (["game", "arcade"], ["day"], 9),
-    "camvid_idd": (["drive"], ["dusk", "idd"], 7),
+    "camvid_idd": (["day"], ["dusk", "idd"], 7),
     "camvid_two_sources": (["first", "second"], ["idd"], 7),
 }
 UNADAPTED = ("source-only", "source-only-colours", "few-labels", "oracle")

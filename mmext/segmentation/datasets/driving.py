@@ -1,6 +1,6 @@
 """The data sets of street scenes that adaptation papers use, each read as its owners ship it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -161,17 +161,46 @@ class CamVidDataset(FolderSegDataset):
     """CamVid's frames of four drives in Cambridge, with 11 classes or IDD-Lite's 7.
 
     ``images/train/*.jpg`` and ``labels/train/*.png`` with the ids 0 to 10 of the SegNet tutorial's
-    copy, 255 for void. A list as ``ann_file`` picks the frames of one drive.
+    copy, 255 for void. Names of frames begin with their drive: 0001TP (dusk), 0006R0, 0016E5 and
+    Seq05VD (day).
 
     Args:
         class_set: ``'camvid_11'`` or ``'idd_lite_7'``.
+        drives: Names of the drives to take. None: all.
         **kwargs: As for :class:`FolderSegDataset`.
     """
 
-    def __init__(self, *, class_set: str = "camvid_11", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        class_set: str = "camvid_11",
+        drives: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         table = "camvid/idd_lite_7" if class_set == "idd_lite_7" else "classes/camvid_11"
+        self.drives = drives
         defaults = dict(img_suffix=".jpg", class_set=class_set, label_table=table)
         super().__init__(**{**defaults, **kwargs})
+
+    def load_data_list(self) -> list[dict]:
+        """Return a dict per frame, see :meth:`FolderSegDataset.load_data_list`.
+
+        Raises:
+            ValueError: There is no frame of one of ``drives``.
+        """
+        entries = super().load_data_list()
+        if self.drives is None:
+            return entries
+        frames: dict[str, list[dict]] = {}
+        for entry in entries:
+            frames.setdefault(Path(entry["img_path"]).name.partition("_")[0], []).append(entry)
+        absent = [drive for drive in self.drives if drive not in frames]
+        if absent:
+            raise ValueError(
+                f"{self.data_prefix['img_path']} has no frames of the drives {absent}, only of "
+                f"{sorted(frames)}. Correct drives, or data_prefix.img_path."
+            )
+        return [entry for drive in self.drives for entry in frames[drive]]
 
 
 @DATASETS.register_module()

@@ -89,6 +89,16 @@ def test_camvid_in_the_classes_of_idd_lite(tmp_path):
     assert lite.metainfo["classes"] == dataset.metainfo["classes"]
 
 
+def test_drives_of_camvid(tmp_path):
+    touch(tmp_path, "images/0001TP_1.jpg", "images/0016E5_1.jpg", "images/0016E5_2.jpg")
+    options = dict(data_prefix=dict(img_path="images"))
+    dataset = build("CamVidDataset", tmp_path, drives=["0016E5"], **options)
+    names = [entry["img_path"][-12:] for entry in dataset.load_data_list()]
+    assert names == ["0016E5_1.jpg", "0016E5_2.jpg"]
+    with pytest.raises(ValueError, match=r"no frames of the drives \['Seq05VD'\], only of \['0001"):
+        build("CamVidDataset", tmp_path, drives=["0016E5", "Seq05VD"], **options)
+
+
 def test_empty_and_missing_folders(tmp_path):
     options = dict(data_prefix=dict(img_path="images"), metainfo=dict(classes=CLASSES))
     with pytest.raises(

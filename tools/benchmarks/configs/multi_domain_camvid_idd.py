@@ -1,8 +1,9 @@
-"""A day drive of CamVid to its dusk drive and to IDD-Lite, in 7 classes.
+"""The day drives of CamVid to its dusk drive and to IDD-Lite, in 7 classes.
 
 For ``multi_domain_peers.py``. The data sets do not come with mmext: they are read from
-``$MMEXT_SHARED/data/camvid`` and ``idd_lite`` (default ``../shared``). 204 frames of the drive
-0016E5 have labels; 62 of 0001TP and 1,403 of IDD-Lite are adapted to, 62 and 204 others tested.
+``$MMEXT_SHARED/data/camvid`` and ``idd_lite`` (default ``../shared``). 305 frames of the drives
+0016E5 and 0006R0 have labels; 62 of 0001TP and 1,403 of IDD-Lite are adapted to, 62 and 204 others
+tested.
 """
 
 import os
@@ -18,12 +19,12 @@ train = dict(data_prefix=dict(img_path="images/train", seg_map_path="labels/trai
 test = dict(data_prefix=dict(img_path="images/test", seg_map_path="labels/test"))
 val = dict(data_prefix=dict(img_path="images/val", seg_map_path="labels/val"))
 
-sources = dict(drive=dict(**camvid, **train, ann_file="splits/domains/0016E5_train.txt"))
+sources = dict(day=dict(**camvid, **train, drives=("0006R0", "0016E5")))
 targets = dict(
-    dusk=dict(**camvid, **train, ann_file="splits/domains/0001TP_train.txt"),
+    dusk=dict(**camvid, **train, drives=("0001TP",)),
     idd=dict(**idd, **train),
 )
 tested = dict(
-    dusk=dict(**camvid, **test, ann_file="splits/domains/0001TP_test.txt"),
+    dusk=dict(**camvid, **test, drives=("0001TP",)),
     idd=dict(**idd, **val),
 )

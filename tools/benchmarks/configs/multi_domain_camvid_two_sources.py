@@ -15,8 +15,8 @@ camvid = dict(
 
 sources = dict(
     _delete_=True,
-    first=dict(**camvid, ann_file="splits/domains/0016E5_train.txt"),
-    second=dict(**camvid, ann_file="splits/domains/0006R0_train.txt"),
+    first=dict(**camvid, drives=("0016E5",)),
+    second=dict(**camvid, drives=("0006R0",)),
 )
 targets = dict(_delete_=True, idd={{_base_.targets.idd}})
 tested = dict(_delete_=True, idd={{_base_.tested.idd}})

@@ -25,6 +25,13 @@ def test_shares_of_the_gap(peers):
     }
     table = peers.markdown_table(results).splitlines()
     assert table[-1] == "| bdl | 2 | 55.0 (50.0 to 60.0) | 50 % | 1.0 |"
+    results[-2]["minutes"] = None  # interrupted
+    results[0]["minutes"] = 3.0
+    table = peers.markdown_table(results).splitlines()
+    assert [line.split("|")[-2].strip() for line in table[2:]] == ["2.0", "1.0", "1.0"]
+    for each in results:
+        each["minutes"] = None
+    assert peers.markdown_table(results).endswith("| 50 % |  |")
 
 
 @pytest.mark.parametrize("data", DATA)

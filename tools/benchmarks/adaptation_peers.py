@@ -3,8 +3,8 @@
 All methods share network, optimiser and iterations of each training; BDL has more trainings than
 its parts. Beside the target's mIoU stands the share of the gap between a training on the source
 alone and one with the target's labels (oracle) that a method closes. Minutes are those of the
-processor. What is finished stays in ``--out``: an interrupted benchmark goes on where it stopped,
-also in the middle of a schedule.
+processor, over the runs that were not interrupted. What is finished stays in ``--out``: an
+interrupted benchmark goes on where it stopped, also in the middle of a schedule.
 
     python tools/dataset_converters/streets.py
     python tools/benchmarks/adaptation_peers.py --data streets --seeds 0 1 2
@@ -15,11 +15,10 @@ import copy
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
 from mmengine.config import Config
-from run_queue import ROOT, run_all, set_up, write_json
+from run_queue import ROOT, run_all, set_up, train, write_json
 
 METHODS = ("source-only", "translation", "adversarial", "self-training", "bdl", "oracle")
 DATA = ("streets", "camvid_dusk", "camvid_idd")
@@ -77,23 +76,11 @@ def show_data(cfg: Config, data: Config, labelled: str) -> None:
 def run_one(method: str, data: str, seed: int, args: argparse.Namespace) -> None:
     """Train and test once in this process; write ``result.json`` when all of it is done."""
     set_up(args.threads, "mmseg")
-    from mmengine.runner import find_latest_checkpoint
-
     from mmext.engine import Runner
-    from mmext.registry import SCHEDULES
 
     folder = run_folder(args.out, method, data, seed)
     cfg = load_config(method, data, seed, folder)
-    # A run that was stopped counts the time of its last part only.
-    start = time.process_time()
-    if cfg.get("schedule"):
-        cfg.resume = True
-        checkpoint = SCHEDULES.build(cfg.schedule).run(cfg)
-    else:
-        Runner.from_cfg(copy.deepcopy(cfg)).train()
-        checkpoint = find_latest_checkpoint(str(folder))
-    minutes = (time.process_time() - start) / 60
-    cfg.load_from, cfg.resume = str(checkpoint), False
+    minutes = train(cfg)
     figures = Runner.from_cfg(cfg).test()
     result = dict(method=method, data=data, seed=seed, minutes=minutes, mIoU=figures["mIoU"])
     write_json(folder / "result.json", result)
@@ -132,9 +119,10 @@ def markdown_table(results: list[dict]) -> str:
     for method in dict.fromkeys(result["method"] for result in results):
         group = [result for result in results if result["method"] == method]
         closed = [100 * s for (name, _), s in shares.items() if name == method]
-        minutes = statistics.mean(result["minutes"] for result in group)
+        minutes = [result["minutes"] for result in group if result["minutes"] is not None]
         cells = [method, str(len(group)), with_range([r["mIoU"] for r in group], 1)]
-        cells += [with_range(closed, 0, " %") if closed else "", f"{minutes:.1f}"]
+        cells += [with_range(closed, 0, " %") if closed else ""]
+        cells += [f"{statistics.mean(minutes):.1f}" if minutes else ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -17,14 +17,13 @@ import argparse
 import copy
 import json
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from run_queue import ROOT, run_all, set_up, write_json
+from run_queue import ROOT, run_all, set_up, train, write_json
 
 FEW = 20
 """How many labelled images of each target semi-supervised methods get."""
@@ -187,23 +186,11 @@ def fit_model(cfg: Config, domains: Config) -> None:
 def run_one(name: str, data: str, seed: int, args: argparse.Namespace) -> None:
     """Train and test once in this process; write ``result.json`` when all of it is done."""
     set_up(args.threads, "mmseg")
-    from mmengine.runner import find_latest_checkpoint
-
     from mmext.engine import Runner
-    from mmext.registry import SCHEDULES
 
     folder = run_folder(args.out, name, data, seed)
     cfg = load_config(name, data, seed, folder)
-    # A run that was stopped counts the time of its last part only.
-    start = time.process_time()
-    if cfg.get("schedule"):
-        cfg.resume = True
-        checkpoint = SCHEDULES.build(cfg.schedule).run(cfg)
-    else:
-        Runner.from_cfg(copy.deepcopy(cfg)).train()
-        checkpoint = find_latest_checkpoint(str(folder))
-    minutes = (time.process_time() - start) / 60
-    cfg.load_from, cfg.resume = str(checkpoint), False
+    minutes = train(cfg)
     rows = {name: Runner.from_cfg(copy.deepcopy(cfg)).test()}
     if cfg.model.type == "mmext.MultiSourceAdaptation":
         for member in cfg.model.segmentor.members:

@@ -1,5 +1,6 @@
 """What the training benchmarks share: runs in processes of their own, finished ones kept."""
 
+import copy
 import json
 import os
 import statistics
@@ -73,6 +74,33 @@ class StepTimer:
     def seconds(self) -> float:
         """Return the median time of a step in seconds of one thread."""
         return statistics.median(self.times[WARM_UP_STEPS:])
+
+
+def train(cfg: Config) -> float | None:
+    """Train by a config, or by its schedule, which goes on where it was stopped.
+
+    Args:
+        cfg: The config; afterwards it names the trained weights to load.
+
+    Returns:
+        The minutes of the processor; None if an earlier process did a part of the work.
+    """
+    from mmengine.runner import find_latest_checkpoint
+
+    from mmext.engine import Runner
+    from mmext.registry import SCHEDULES
+
+    resumed = (Path(cfg.work_dir) / "schedule.json").is_file()
+    start = time.process_time()
+    if cfg.get("schedule"):
+        cfg.resume = True
+        checkpoint = str(SCHEDULES.build(cfg.schedule).run(cfg))
+    else:
+        Runner.from_cfg(copy.deepcopy(cfg)).train()
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+    minutes = None if resumed else (time.process_time() - start) / 60
+    cfg.load_from, cfg.resume = checkpoint, False
+    return minutes
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from golden_parameters import official_adaptation_shapes, official_adaptation_tensors
+from torch import nn
 from torch.nn import functional
 
 from mmext.checkpoints.cyclegan import convert_cyclegan
@@ -140,3 +141,32 @@ def test_steps_down(num_downs):
     assert generator(images).shape == images.shape
     step = 2**num_downs
     assert seen == [(1, 4 * step, -(-27 // step), -(-34 // step))]
+
+
+@torch.no_grad()
+def test_without_norms_a_generator_sees_how_bright_an_image_is():
+    images = torch.rand(1, 3, 32, 32) - 0.5
+    kaiming = dict(type="Kaiming", layer=["Conv2d", "ConvTranspose2d"])
+    for norm in (True, False):
+        torch.manual_seed(0)
+        model = CycleGANGenerator(base_channels=4, num_blocks=1, norm=norm, init_cfg=kaiming)
+        model.init_weights()
+        assert ((model(images) - model(images + 0.3)).abs().max() < 1e-4) == norm
+
+
+@torch.no_grad()
+def test_a_residual_generator_changes_an_image():
+    model = CycleGANGenerator(base_channels=4, num_blocks=1, residual=True)
+    images = torch.rand(1, 3, 33, 30) * 2 - 1
+    model.out.weight.zero_()
+    model.out.bias.zero_()
+    torch.testing.assert_close(model(images), images)
+    model.out.bias.fill_(-0.5)
+    torch.testing.assert_close(model(images), (images - 0.5).clamp(min=-1))
+
+
+def test_a_discriminator_without_norms_has_the_same_layers():
+    found, expected = (PatchDiscriminator(base_channels=4, norm=norm) for norm in (False, True))
+    assert not any(isinstance(layer, nn.InstanceNorm2d) for layer in found.modules())
+    assert found.state_dict().keys() == expected.state_dict().keys()
+    assert found(torch.zeros(1, 3, 64, 64)).shape == expected(torch.zeros(1, 3, 64, 64)).shape

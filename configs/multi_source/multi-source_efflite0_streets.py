@@ -2,6 +2,8 @@
 
 python tools/dataset_converters/streets.py
 python tools/train.py configs/multi_source/multi-source_efflite0_streets.py
+
+A reconstruction: the authors' code is not public.
 """
 
 _base_ = [

@@ -2,6 +2,8 @@
 
 python tools/dataset_converters/streets.py
 python tools/train.py configs/multi_target/ccl_efflite0_streets-day-fog-night.py
+
+A reconstruction: the authors' code is not public.
 """
 
 _base_ = ["ccl_efflite0_streets-day-fog.py"]

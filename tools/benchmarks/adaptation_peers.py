@@ -50,7 +50,8 @@ def show_data(cfg: Config, data: Config, labelled: str) -> None:
 
     Args:
         cfg: The config; changed.
-        data: With ``source``, ``target``, ``tested``, ``resize`` and ``num_classes``.
+        data: With ``source``, ``target``, ``tested``, ``resize``, ``num_classes`` and the
+            ``schedule`` whose translators suit them.
         labelled: Which of the two has labels: ``'source'``, or ``'target'`` for the oracle.
     """
     dataset = cfg.train_dataloader.dataset
@@ -64,7 +65,7 @@ def show_data(cfg: Config, data: Config, labelled: str) -> None:
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset = copy.deepcopy(tested)
     if cfg.get("schedule") and "translator" in cfg.schedule:
-        translator = cfg.schedule.translator
+        translator = cfg.schedule.translator = copy.deepcopy(data.schedule.translator)
         translator.pipeline.insert(1, data.resize)
         translator.scale = data.size
     model = cfg.model

@@ -1,34 +1,15 @@
 """BDL's schedule (arXiv 1904.10620) for minutes of a CPU: small translators, K = 2, N = 1.
 
-A quarter of the channels and a third of the residual blocks of CycleGAN's generator and one step
-down instead of two. Hundreds of iterations on crops of 64 pixels have to do, so networks have no
-instance norms, which take away how bright a crop is; a generator changes the image instead of
-painting it anew; and there is no identity term, a smaller cycle term and a higher learning rate.
+A quarter of the channels and a third of the residual blocks of CycleGAN's generator, one step down
+instead of two, crops of 64 pixels, and a higher learning rate, since it ends after hundreds of
+iterations.
 """
 
 translator_iters = 400
 
-generator = dict(
-    type="mmext.CycleGANGenerator",
-    base_channels=16,
-    num_blocks=3,
-    num_downs=1,
-    norm=False,
-    residual=True,
-    init_cfg=dict(
-        type="Kaiming",
-        layer=["Conv2d", "ConvTranspose2d"],
-        # Begins with hardly a change.
-        override=dict(type="Normal", name="out", std=0.02),
-    ),
-)
-discriminator = dict(
-    type="mmext.PatchDiscriminator",
-    base_channels=16,
-    norm=False,
-    init_cfg=dict(type="Kaiming", layer="Conv2d", a=0.2),
-)
-adam = dict(optimizer=dict(type="Adam", lr=2e-3, betas=(0.5, 0.999)))
+generator = dict(type="mmext.CycleGANGenerator", base_channels=16, num_blocks=3, num_downs=1)
+discriminator = dict(type="mmext.PatchDiscriminator", base_channels=16)
+adam = dict(optimizer=dict(type="Adam", lr=1e-3, betas=(0.5, 0.999)))
 
 schedule = dict(
     type="mmext.BDLSchedule",
@@ -47,8 +28,6 @@ schedule = dict(
             generators=dict(a2b=generator, b2a=generator),
             discriminators=dict(a=discriminator, b=discriminator),
             semantic=dict(type="mmext.SemanticTerm"),
-            cycle_weight=3.0,
-            identity_weight=0.0,
         ),
         train_dataloader=dict(batch_size=1),
         optim_wrapper=dict(

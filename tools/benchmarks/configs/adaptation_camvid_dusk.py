@@ -8,6 +8,8 @@ this length never predict five, not even with the target's labels.
 
 import os
 
+_base_ = ["../../../configs/_base_/schedules/bdl_small_residual.py"]
+
 num_classes = 7
 size = (192, 144)
 data_root = os.environ.get("MMEXT_SHARED", "../shared") + "/data/camvid"

@@ -6,6 +6,8 @@ The data sets do not come with mmext: they are read from ``$MMEXT_SHARED/data/ca
 
 import os
 
+_base_ = ["../../../configs/_base_/schedules/bdl_small_residual.py"]
+
 num_classes = 7
 size = (192, 136)
 shared = os.environ.get("MMEXT_SHARED", "../shared") + "/data/"

@@ -1,0 +1,86 @@
+"""The heads that MI-AOD was published with."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from mmdet.models.dense_heads import RetinaHead, SSDHead
+from mmdet.utils import OptMultiConfig
+from torch import Tensor
+
+from mmext.registry import MODELS
+
+from .mixin import MIL, SECOND, MIAODMixin
+from .switches import Source
+
+MILInit = Literal["kaiming", "normal"]
+
+
+@MODELS.register_module()
+class MIAODRetinaHead(MIAODMixin, RetinaHead):
+    """mmdet's ``RetinaHead`` with MI-AOD's classifiers and stages, see :class:`MIAODMixin`.
+
+    Args:
+        *args (Any): Of mmdet's ``RetinaHead``.
+        faithful (str): ``code`` or ``paper``.
+        mil_init (str | None): How the convolutions below f_mil start: ``kaiming`` (code, which
+            leaves them out of its initialisation) or ``normal`` with a deviation of 0.01 like those
+            of all other branches (paper, which does not mention it).
+        init_cfg (dict | list[dict] | None): For mmengine, in place of the initialisation above.
+        **kwargs (Any): Of :class:`MIAODMixin` and mmdet's ``RetinaHead``.
+    """
+
+    cls_branch = ("cls_convs", "retina_cls")
+
+    def __init__(
+        self,
+        *args: Any,
+        faithful: Source = "code",
+        mil_init: MILInit | None = None,
+        init_cfg: OptMultiConfig = None,
+        **kwargs: Any,
+    ) -> None:
+        if mil_init not in (None, "kaiming", "normal"):
+            raise ValueError(f"mil_init must be 'kaiming' or 'normal', got {mil_init!r}.")
+        if init_cfg is None:
+            kaiming = (mil_init or {"code": "kaiming"}.get(faithful)) == "kaiming"
+            init_cfg = _retina_init(kaiming_mil=kaiming)
+        super().__init__(*args, faithful=faithful, init_cfg=init_cfg, **kwargs)
+
+
+def _retina_init(*, kaiming_mil: bool) -> dict:
+    """Return how RetinaNet starts: small weights, and scores at a probability of 0.01."""
+    overrides = [
+        dict(type="Normal", name=f"{prefix}retina_cls", std=0.01, bias_prob=0.01)
+        for prefix in ("", SECOND, MIL)
+    ]
+    if kaiming_mil:
+        overrides.append(dict(type="Kaiming", name=f"{MIL}cls_convs", layer="Conv2d"))
+    return dict(type="Normal", layer="Conv2d", std=0.01, override=overrides)
+
+
+@MODELS.register_module()
+class MIAODSSDHead(MIAODMixin, SSDHead):
+    """mmdet's ``SSDHead`` with MI-AOD's classifiers and stages, see :class:`MIAODMixin`.
+
+    Its classifiers are trained with a softmax, the background last; so are discrepancies. Pseudo
+    labels and, with ``score_sigmoid``, image scores take sigmoids of the same logits.
+
+    Args:
+        *args (Any): Of mmdet's ``SSDHead``.
+        **kwargs (Any): Of :class:`MIAODMixin` and mmdet's ``SSDHead``.
+    """
+
+    cls_branch = ("cls_convs",)
+
+    def branch_scores(self, feats: Sequence[Tensor], prefix: str) -> list[Tensor]:
+        """Scores of one classifier, which has its own layers for each level.
+
+        Args:
+            feats (Sequence[Tensor]): (B, C, H, W) of each level.
+            prefix (str): Nothing, ``f_2_`` or ``f_mil_``.
+
+        Returns:
+            list[Tensor]: (B, N * K, H, W) of each level.
+        """
+        (layers,) = (getattr(self, prefix + name) for name in self.cls_branch)
+        return [layer(feat) for layer, feat in zip(layers, feats, strict=True)]

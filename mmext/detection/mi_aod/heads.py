@@ -72,6 +72,11 @@ class MIAODSSDHead(MIAODMixin, SSDHead):
 
     cls_branch = ("cls_convs",)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # mmdet 3.5.1 asks every head for it when it predicts, and SSDHead has none.
+        self.loss_cls = None
+
     def branch_scores(self, feats: Sequence[Tensor], prefix: str) -> list[Tensor]:
         """Scores of one classifier, which has its own layers for each level.
 

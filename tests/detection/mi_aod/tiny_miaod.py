@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ SSD_SIZES = (38, 19, 10, 5, 3, 1)
 def build(base: dict, **changes: Any) -> nn.Module:
     """Build a head, with what differs from ``RETINA`` or ``SSD``."""
     init_default_scope("mmdet")
-    return MODELS.build({**base, **changes})
+    return MODELS.build(ConfigDict({**base, **changes}))
 
 
 def with_random_weights(head: nn.Module, seed: int = 0, scale: float = 0.25) -> nn.Module:

@@ -41,20 +41,26 @@ class MIAODRetinaHead(MIAODMixin, RetinaHead):
     ) -> None:
         if mil_init not in (None, "kaiming", "normal"):
             raise ValueError(f"mil_init must be 'kaiming' or 'normal', got {mil_init!r}.")
-        if init_cfg is None:
-            kaiming = (mil_init or {"code": "kaiming"}.get(faithful)) == "kaiming"
-            init_cfg = _retina_init(kaiming_mil=kaiming)
-        super().__init__(*args, faithful=faithful, init_cfg=init_cfg, **kwargs)
+        own_init = init_cfg is not None
+        super().__init__(
+            *args, faithful=faithful, init_cfg=init_cfg if own_init else _retina_init(), **kwargs
+        )
+        mil_init = mil_init or ("kaiming" if faithful == "code" else "normal")
+        self._kaiming_mil = mil_init == "kaiming" and not own_init
+
+    def init_weights(self) -> None:
+        """Initialise as the official code does, see ``mil_init``."""
+        first = not self.is_init
+        super().init_weights()
+        if first and self._kaiming_mil:
+            for layer in self.f_mil_cls_convs:
+                layer.init_weights()
 
 
-def _retina_init(*, kaiming_mil: bool) -> dict:
+def _retina_init() -> dict:
     """Return how RetinaNet starts: small weights, and scores at a probability of 0.01."""
-    overrides = [
-        dict(type="Normal", name=f"{prefix}retina_cls", std=0.01, bias_prob=0.01)
-        for prefix in ("", SECOND, MIL)
-    ]
-    if kaiming_mil:
-        overrides.append(dict(type="Kaiming", name=f"{MIL}cls_convs", layer="Conv2d"))
+    outputs = [f"{prefix}retina_cls" for prefix in ("", SECOND, MIL)]
+    overrides = [dict(type="Normal", name=name, std=0.01, bias_prob=0.01) for name in outputs]
     return dict(type="Normal", layer="Conv2d", std=0.01, override=overrides)
 
 

@@ -76,6 +76,11 @@ SSD = dict(
         nms_pre=100, score_thr=0.02, nms=dict(type="nms", iou_threshold=0.45), max_per_img=20
     ),
 )
+# The children of a RetinaNet head, by branch.
+F_1 = ("cls_convs", "retina_cls")
+F_2 = ("f_2_cls_convs", "f_2_retina_cls")
+F_MIL = ("f_mil_cls_convs", "f_mil_retina_cls")
+F_R = ("reg_convs", "retina_reg")
 SSD_SIZES = (38, 19, 10, 5, 3, 1)
 
 
@@ -137,3 +142,26 @@ def total(losses: dict) -> Tensor:
 def values(losses: dict) -> dict[str, Tensor]:
     """Each loss, summed over what it lists."""
     return {k: (sum(v) if isinstance(v, list) else v).detach().sum() for k, v in losses.items()}
+
+
+def make(**changes: Any) -> nn.Module:
+    """A RetinaNet head with random weights."""
+    return with_random_weights(build(RETINA, **changes))
+
+
+def step(head: nn.Module, stage: str, samples: list, feats: list[Tensor]) -> dict:
+    """Losses of a stage, and their gradients in the parameters."""
+    head.set_stage(stage)
+    head.zero_grad()
+    losses = head.loss(feats, samples)
+    total(losses).backward()
+    return losses
+
+
+def learning(head: nn.Module) -> set[str]:
+    """The children that have a gradient other than zero."""
+    return {
+        name
+        for name, child in head.named_children()
+        if any(p.grad is not None and p.grad.any() for p in child.parameters())
+    }

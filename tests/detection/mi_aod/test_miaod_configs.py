@@ -1,5 +1,7 @@
 """The models and data sets that MI-AOD's configs start from."""
 
+import fnmatch
+
 import pytest
 import torch
 from mmdet.datasets import VOCDataset
@@ -54,6 +56,40 @@ def test_step_of_a_whole_model(repo_root, name):
         feats = detector.extract_feat(data["inputs"][1:])
         assert detector.bbox_head.image_scores(feats).gt(0).all()
         assert len(detector.bbox_head.predict(feats, samples[1:])) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name", "order", "passes"),
+    [
+        ("miaod_retinanet", "retinanet_r50_fpn", "min max", 26),
+        ("miaod_retinanet_paper", "retinanet_r50_fpn", "max min", 26),
+        ("miaod_ssd300", "ssd300", "min max", 304),
+    ],
+)
+def test_phases_of_a_cycle(repo_root, schedule, name, order, passes):
+    phases = load(repo_root, "schedules", schedule).train_cfg.phases
+    assert [p.stage for p in phases] == f"label {order} label {order} label".split()
+    assert sum(p.epochs * p.repeat for p in phases) == passes
+    cfg = load(repo_root, "models", f"miaod_{name}").model
+    cfg.backbone.init_cfg = None
+    with torch.device("meta"):
+        names = [n for n, _ in MODELS.build(cfg).named_parameters()]
+    learning = {}
+    for phase in phases[1:3]:
+        chosen: set[str] = set()
+        for pattern in phase.train:
+            fitting = set(fnmatch.filter(names, pattern.removeprefix("!")))
+            assert fitting, pattern
+            chosen = chosen - fitting if pattern.startswith("!") else chosen | fitting
+        learning[phase.stage] = chosen
+    head = {n for n in names if n.startswith("bbox_head.")}
+    boxes = {n for n in head if ".reg_convs." in n or ".retina_reg." in n}
+    mil = {n for n in head if ".f_mil_" in n}
+    features = set(names) - head
+    if schedule.endswith("paper"):
+        assert learning == {"max": head, "min": features | mil}
+    else:
+        assert learning == {"max": head - boxes - mil, "min": features | boxes | mil}
 
 
 def test_published_sizes(repo_root):

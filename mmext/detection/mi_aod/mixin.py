@@ -75,7 +75,7 @@ class MIAODMixin:
     =========== ======================================== =====================================
 
     The annotations of unlabelled images are not read. Which parameters learn is not decided here:
-    MI-AOD freezes f_1 and f_2 in ``min`` and all but these in ``max``.
+    the official code freezes f_1 and f_2 in ``min`` and all but these in ``max``.
 
     To use it with another head, list it first among the bases and name the modules of the class
     branch::

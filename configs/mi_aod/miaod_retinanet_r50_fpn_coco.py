@@ -26,3 +26,5 @@ train_cfg = dict(
     ],
     scoring=dict(subset=0.2),
 )
+# The end of each cycle is kept as well; these are to go on from.
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

@@ -40,6 +40,9 @@ def detection_inputs(cfg: Config, size: int = 128) -> dict:
 
     classes = num_classes(cfg)
     shapes = [[3, size, size], [3, size * 3 // 4, size]]
+    fixed = [node["input_size"] for _, node in walk(cfg.model, "") if "input_size" in node]
+    if fixed:  # SSD takes one size only
+        shapes = [[3, fixed[0], fixed[0]]] * 2
     # mmdet draws labels from 1 to classes - 1, so it has none for a head of one class.
     packed = demo_mm_inputs(2, shapes, num_classes=max(classes, 2))
     for sample in packed["data_samples"]:
@@ -262,11 +265,13 @@ def test_classes_are_those_of_the_data(cfg):
             for dataset in built:
                 assert heads == {len(dataset.metainfo["classes"])}, split
             continue
-        (dataset,) = (node for node in loaded if "ann_file" in node)
-        classes = DATASETS.build({**dataset, "lazy_init": True}).metainfo["classes"]
-        if dataset.type == "HRSCDataset" and not dataset.get("classwise"):
-            classes = ("ship",)  # known to it as soon as it has read its files
-        assert heads == {len(classes)}, split
+        datasets = [node for node in loaded if "ann_file" in node]
+        assert datasets
+        for dataset in datasets:  # several where sets are joined
+            classes = DATASETS.build({**dataset, "lazy_init": True}).metainfo["classes"]
+            if dataset.type == "HRSCDataset" and not dataset.get("classwise"):
+                classes = ("ship",)  # known to it as soon as it has read its files
+            assert heads == {len(classes)}, split
 
 
 def _raw(model: nn.Module, data: dict) -> list[torch.Tensor]:

@@ -24,6 +24,7 @@ from .cyclegan import convert_cyclegan
 from .deeplabv2 import check_active_rates, convert_deeplabv2
 from .discriminator import convert_discriminator
 from .fcn8s import convert_fcn8s
+from .mi_aod import convert_mi_aod
 from .safe_load import load_untrusted
 from .uformer import convert_uformer
 
@@ -36,6 +37,7 @@ FAMILIES: dict[str, Callable[..., Conversion]] = {
     "deeplabv2": convert_deeplabv2,
     "discriminator": convert_discriminator,
     "fcn8s": convert_fcn8s,
+    "mi-aod": convert_mi_aod,
     "uformer": convert_uformer,
 }
 

@@ -1,6 +1,6 @@
 """2-D detectors; importing this package registers them."""
 
-from . import centernet, cpn
+from . import centernet, cpn, mi_aod
 from .coco_check import check_coco_dataset
 from .coco_subset_metric import CocoSubsetMetric
 from .efficientnet_lite import EfficientNetLite
@@ -13,4 +13,5 @@ __all__ = [
     "centernet",
     "check_coco_dataset",
     "cpn",
+    "mi_aod",
 ]

@@ -21,6 +21,7 @@ def campaign_config(root: Path, work_dir: Path, **train_cfg) -> Config:
         loader.dataset.pipeline[2].scale = (32, 32)
     cfg.train_dataloader.dataset.pipeline.insert(3, RANDOM_FLIP)
     cfg.val_dataloader.batch_size = 4
+    cfg.val_dataloader.dataset.indices = 4
     cfg.train_cfg = dict(
         type="mmext.ActiveLearningLoop",
         cycles=2,

@@ -49,6 +49,7 @@ class Campaign:
         self.folder = folder
         self.source = source
         self.oracle = oracle
+        self._require_all_images()
         recipe = json.loads(json.dumps({**recipe, "oracle": oracle}, default=str))
         pool = self._read()
         if pool is None:
@@ -154,6 +155,15 @@ class Campaign:
         boxes = [image for image in images if self.source.info(image).get("instances")]
         self.pool.hashes = {image: self.source.annotation_hash(image) for image in boxes}
         return boxes or drawn
+
+    def _require_all_images(self) -> None:
+        """Refuse a filter that would hide every image that nobody has labelled."""
+        filters = [part.filter_cfg or {} for part in self.source.parts]
+        if not self.oracle and any(one.get("filter_empty_gt") for one in filters):
+            raise ConfigError(
+                "train_dataloader.dataset.filter_cfg.filter_empty_gt=True hides images without "
+                "boxes, so all that are to be labelled. Expected False with train_cfg.oracle=False."
+            )
 
     def _require_same(self, recipe: Mapping) -> None:
         before = self.pool.recipe

@@ -1,14 +1,13 @@
 """A campaign that takes seconds: twelve images, a very small FCOS, two cycles."""
 
-import copy
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from mmengine.config import Config
 from tiny_detection import tiny_config, write_coco
-
-from mmext.engine import Runner
 
 RANDOM_FLIP = dict(type="RandomFlip", prob=0.5)
 
@@ -19,6 +18,7 @@ def campaign_config(root: Path, work_dir: Path, **train_cfg) -> Config:
     cfg.train_dataloader.sampler.shuffle = True
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.dataset.pipeline[2].scale = (32, 32)
+        loader.dataset.serialize_data = False
     cfg.train_dataloader.dataset.pipeline.insert(3, RANDOM_FLIP)
     cfg.val_dataloader.batch_size = 4
     cfg.val_dataloader.dataset.indices = 4
@@ -35,15 +35,6 @@ def campaign_config(root: Path, work_dir: Path, **train_cfg) -> Config:
     return cfg
 
 
-def run(cfg: Config, name: str) -> Runner:
-    """Train and return the runner."""
-    cfg = copy.deepcopy(cfg)
-    cfg.experiment_name = name
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    return runner
-
-
 @pytest.fixture(scope="session")
 def pool_data(tmp_path_factory) -> Path:
     """Folder of twelve images with two objects each."""
@@ -52,12 +43,15 @@ def pool_data(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def campaign(pool_data, tmp_path, request) -> Callable:
-    """A function that runs a campaign with some settings and returns its runner."""
+@pytest.fixture(scope="session")
+def load_al_tool() -> Callable[[str], ModuleType]:
+    """A function that imports a script of ``tools/``."""
 
-    def train(name: str = "", **train_cfg) -> Runner:
-        cfg = campaign_config(pool_data, tmp_path / f"work{name}", **train_cfg)
-        return run(cfg, request.node.name + name)
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).resolve().parents[2] / "tools" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
 
-    return train
+    return load

@@ -74,17 +74,19 @@ def test_random_numbers_belong_to_the_image_and_the_epoch(source):
     """Whatever was drawn before, and by any number of workers."""
     view = PoolView(source, source.ids[:4], repeat=2, seed=3)
     first = [view[index]["inputs"] for index in range(8)]
-    state = torch.get_rng_state(), np.random.get_state()[1].copy()
     np.random.rand(5)
     assert all(torch.equal(view[index]["inputs"], first[index]) for index in (7, 2))
     assert len({int(image.sum()) for image in first}) == 8  # also of both repetitions
     workers = DataLoader(view, batch_size=None, num_workers=1)
     assert all(torch.equal(a["inputs"], b) for a, b in zip(workers, first, strict=True))
     view.set_epoch(1)
+    torch.manual_seed(7)
+    np.random.seed(7)
     assert not torch.equal(view[0]["inputs"], first[0])
-    view[0]
-    np.random.set_state(("MT19937", state[1], 624))
-    assert torch.equal(torch.get_rng_state(), state[0])
+    drawn = torch.rand(1), np.random.rand()  # as if nothing had been loaded
+    torch.manual_seed(7)
+    np.random.seed(7)
+    assert drawn == (torch.rand(1), np.random.rand())
 
 
 def test_what_the_pipeline_drops_is_replaced_from_the_view_only(pool_data, tmp_path):

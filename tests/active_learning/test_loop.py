@@ -193,3 +193,14 @@ def test_learns_from_images_without_boxes(pool_data, tmp_path, request):
     assert len(runner.train_loop.pool.labeled()) == 12
     assert len(runner.train_loop.pool.history) == 2
     assert all(p.isfinite().all() for p in runner.model.parameters())
+
+
+def test_mixed_precision_reaches_every_phase(pool_data, tmp_path, request):
+    """As tools/train.py --amp sets it; a phase that changes the optimiser keeps it."""
+    phases = [dict(name="a", epochs=1, optim_wrapper=dict(optimizer=dict(lr=1e-3)))]
+    cfg = campaign_config(pool_data, tmp_path, phases=phases, cycles=1)
+    cfg.optim_wrapper.type = "mmext.CPUAmpOptimWrapper"
+    runner = run(cfg, request.node.name)
+    assert type(runner.optim_wrapper).__name__ == "CPUAmpOptimWrapper"
+    assert runner.optim_wrapper.optimizer.defaults["lr"] == 1e-3
+    assert runner.iter == 2

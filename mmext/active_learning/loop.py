@@ -189,6 +189,7 @@ class ActiveLearningLoop(BaseLoop):
         self._refuse_averaging()
         self.runner.call_hook("before_train")
         if self.position == Position():
+            self.pool.rewind(0)  # also if it was begun, and no checkpoint is left
             self.campaign.save_initial(unwrap(self.runner.model))
         while self.position.cycle < self.cycles:
             if len(self.pool.cycles) == self.position.cycle:

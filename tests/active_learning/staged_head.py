@@ -8,10 +8,11 @@ from mmengine.registry import HOOKS, MODELS
 
 @MODELS.register_module(force=True)
 class StagedFCOSHead(FCOSHead):
-    """FCOS's head; on unlabelled images its scores are to be small."""
+    """FCOS's head; on unlabelled images its scores are to be small, by a random weight."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, noise: float = 0.0, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.noise = noise
         self.stages: list[str] = []
         self.seen: list[tuple[str, bool, int]] = []
 
@@ -26,7 +27,8 @@ class StagedFCOSHead(FCOSHead):
         if labeled == {True}:
             return super().loss(x, batch_data_samples)
         scores = [level.sigmoid().mean() for level in self(x)[0]]
-        return dict(loss_unlabeled=torch.stack(scores).mean())
+        weight = 1 + self.noise * torch.rand(())
+        return dict(loss_unlabeled=torch.stack(scores).mean() * weight)
 
     def image_scores(self, feats, *, topk, power, use_mil_weight):
         """Stand in for MI-AOD's head: how far two halves of the scores are apart."""

@@ -214,7 +214,6 @@ def runner(pool_data, tmp_path_factory) -> Runner:
     """A campaign that has not begun, with an untrained model that finds boxes everywhere."""
     cfg = campaign_config(pool_data, tmp_path_factory.mktemp("selecting"))
     cfg.model.bbox_head.type = "StagedFCOSHead"
-    cfg.model.test_cfg.score_thr = 0.0
     cfg.experiment_name = "selecting"
     runner = Runner.from_cfg(cfg)
     runner.train_loop  # noqa: B018  (builds it)
@@ -271,7 +270,7 @@ def test_says_which_head_or_model_is_missing(runner):
 def test_learning_loss_around_a_detector(runner):
     """Losses of the detector as without it, of each image as alone; the part learns to rank."""
     cfg = runner.cfg.model
-    detector = dict(type="mmext.LearningLossDetector", detector=cfg, in_channels=[16] * 4)
+    detector = dict(type="mmext.LearningLossDetector", detector=cfg, in_channels=[16] * 2)
     model = MODELS.build(detector)
     model.detector.load_state_dict(runner.model.state_dict())
     loop = runner.train_loop

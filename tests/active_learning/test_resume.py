@@ -29,7 +29,6 @@ STOPS = sorted(random.Random(0).sample(range(1, ITERATIONS), 5))
 def staged_config(root, work_dir, **train_cfg) -> Config:
     cfg = campaign_config(root, work_dir, phases=PHASES, **train_cfg)
     cfg.model.bbox_head.update(type="StagedFCOSHead", noise=5.0)
-    cfg.model.test_cfg.score_thr = 0.0  # so that there are figures at once
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=2)
     return cfg
 

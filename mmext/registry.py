@@ -6,6 +6,7 @@
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -29,6 +30,7 @@ MODELS = Registry(
     scope="mmext",
     locations=[
         "mmext.ops",
+        "mmext.active_learning",
         "mmext.detection",
         "mmext.rotated",
         "mmext.restoration",
@@ -51,6 +53,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=["mmext.engine", "mmext.segmentation"],
 )
 RUNNERS = Registry("runner", parent=MMENGINE_RUNNERS, scope="mmext", locations=["mmext.engine"])
+LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope="mmext", locations=["mmext.active_learning"])
 HOOKS = Registry(
     "hook",
     parent=MMENGINE_HOOKS,
@@ -108,3 +111,6 @@ DATASET_CHECKS = Registry(
 # Trainings in stages that build on each other, started by tools/train.py for configs that have a
 # ``schedule``.
 SCHEDULES = Registry("schedule", scope="mmext", locations=["mmext.segmentation"])
+
+# How a campaign of active learning chooses the images to label next.
+ACQUISITIONS = Registry("acquisition", scope="mmext", locations=["mmext.active_learning"])

@@ -3,7 +3,7 @@
 from .amp import CPUAmpOptimWrapper
 from .data_parallel import AveragedDataParallel
 from .hosts import import_host, torchvision_standin
-from .iteration_seed import IterationSeedHook
+from .iteration_seed import IterationSeedHook, seed_generators
 from .preflight import ConfigError, check_datasets
 from .runner import Runner, join_processes
 from .several_optimizers import (
@@ -27,6 +27,7 @@ __all__ = [
     "import_host",
     "join_processes",
     "learning",
+    "seed_generators",
     "torchvision_standin",
     "wrapper_configs",
 ]

@@ -1,6 +1,7 @@
 """Random numbers that a training finds again when it is resumed."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,17 @@ class IterationSeedHook(Hook):
         _seed(runner, runner.iter + 1, _LOAD)
 
 
-def _seed(runner: Runner, iteration: int, purpose: int) -> None:
-    key = (runner.seed, get_rank(), iteration, purpose)
+def seed_generators(key: Sequence[int]) -> None:
+    """Seed the generators of torch, numpy and Python with numbers drawn from a key.
+
+    Args:
+        key: What the numbers depend on, such as seed, process and iteration; not negative.
+    """
     for_torch, for_numpy, for_python = np.random.SeedSequence(key).generate_state(3).tolist()
     torch.manual_seed(for_torch)
     np.random.seed(for_numpy)
     random.seed(for_python)
+
+
+def _seed(runner: Runner, iteration: int, purpose: int) -> None:
+    seed_generators((runner.seed, get_rank(), iteration, purpose))

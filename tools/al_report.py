@@ -1,0 +1,73 @@
+"""Compare campaigns of active learning: tables and curves with bands over seeds.
+
+Usage: ``python tools/al_report.py WORK_DIR... [--metric NAME] [--out DIR]``. Campaigns of the same
+training and acquisition are taken together, whatever their seeds. The tables separate what the
+training gains (both with random selection) from what the selection gains (with one training); name
+the work directories of the plain training first. Written are ``report.md``, ``curves.csv`` and
+``curves.png``.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from mmext.active_learning.pool import write_atomically
+from mmext.active_learning.report import Curve, group, markdown, read_run, spread, table
+
+
+def draw(curves: Mapping[tuple[str, str], Curve], metric: str, path: Path) -> None:
+    """Draw each curve with a band of one standard deviation.
+
+    Args:
+        curves: By training and acquisition.
+        metric: Name of the axis.
+        path: Image file.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    trainings = list(dict.fromkeys(training for training, _ in curves))
+    selections = list(dict.fromkeys(selection for _, selection in curves))
+    for (training, selection), curve in curves.items():
+        labeled = sorted(curve)
+        spreads = [spread(list(curve[count].values())) for count in labeled]
+        middle = [100 * m for m, _ in spreads]
+        band = [100 * d for _, d in spreads]
+        colour = f"C{selections.index(selection)}"
+        style = ("-", "--", ":", "-.")[trainings.index(training) % 4]
+        name = selection if len(trainings) == 1 else f"{selection} | {training}"
+        axes.plot(labeled, middle, style, color=colour, marker="o", markersize=3, label=name)
+        low = [m - d for m, d in zip(middle, band, strict=True)]
+        high = [m + d for m, d in zip(middle, band, strict=True)]
+        axes.fill_between(labeled, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.set(xlabel="labelled images", ylabel=f"{metric}, points")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the campaigns and write the report."""
+    parser = argparse.ArgumentParser(description="Compare campaigns of active learning")
+    parser.add_argument("runs", nargs="+", type=Path, help="work directories")
+    parser.add_argument("--metric", help="name of the metric; default: the first measured")
+    parser.add_argument("--out", type=Path, default=Path("al_report"), help="folder to write to")
+    args = parser.parse_args(arguments)
+    metric, runs = args.metric, []
+    for folder in args.runs:
+        run, metric = read_run(folder, metric)
+        runs.append(run)
+    curves = group(runs)
+    text = markdown(curves, metric)
+    write_atomically(args.out / "report.md", text)
+    write_atomically(args.out / "curves.csv", table(curves))
+    draw(curves, metric, args.out / "curves.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

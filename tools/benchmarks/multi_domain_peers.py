@@ -62,7 +62,7 @@ BASELINES = {
 }
 TO_SEVERAL = {
     "multi-target": Method(MULTI_TARGET),
-    "multi-target-no-consistency": Method(MULTI_TARGET, {"model.lambda_consistency": 0.0}),
+    "multi-target-consistency": Method(MULTI_TARGET, {"model.lambda_consistency": 0.1}),
     "multi-target-no-weights": Method(MULTI_TARGET, {"model.lambda_weights": 0.0}),
     "multi-target-no-bridge": Method(MULTI_TARGET, {"model.bridge": None}),
     "multi-target-no-adversarial": Method(MULTI_TARGET, {"model.discriminator": None}),

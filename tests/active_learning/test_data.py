@@ -1,5 +1,7 @@
 """Images of the pool: no label leaks, random numbers are the image's own, positions are kept."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from mmext.active_learning.data import PoolSource, PoolView, SkippingBatchSample
 class Witness(BaseTransform):
     """Notes all that augmentation gets to see, and a random number."""
 
-    seen: list = []  # noqa: RUF012
+    seen: ClassVar[list[dict]] = []
 
     def transform(self, results):
         Witness.seen.append(dict(results))

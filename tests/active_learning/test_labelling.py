@@ -70,7 +70,10 @@ def test_a_campaign_with_labels_by_people(asked, take_in, tmp_path, pool_data, r
     assert run().iter == 0  # still waiting
     take_in(cfg, answer(cfg, truth, 0, tmp_path / "back0.json"))
     assert run().iter == 4
-    upload = lambda name: f"upload/0a1b2c3d-{Path(name).name}"  # noqa: E731
+
+    def upload(name):
+        return f"upload/0a1b2c3d-{Path(name).name}"
+
     take_in(cfg, answer(cfg, truth, 1, tmp_path / "back1.json", upload))
     assert run().iter == 12
     simulated = campaign_config(pool_data, tmp_path / "simulated")

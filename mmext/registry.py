@@ -32,6 +32,7 @@ MODELS = Registry(
         "mmext.ops",
         "mmext.active_learning",
         "mmext.detection",
+        "mmext.detection3d",
         "mmext.rotated",
         "mmext.restoration",
         "mmext.segmentation",
@@ -41,7 +42,10 @@ MODEL_WRAPPERS = Registry(
     "model_wrapper", parent=MMENGINE_MODEL_WRAPPERS, scope="mmext", locations=["mmext.engine"]
 )
 TASK_UTILS = Registry(
-    "task util", parent=MMENGINE_TASK_UTILS, scope="mmext", locations=["mmext.detection"]
+    "task util",
+    parent=MMENGINE_TASK_UTILS,
+    scope="mmext",
+    locations=["mmext.detection", "mmext.detection3d"],
 )
 OPTIM_WRAPPERS = Registry(
     "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmext", locations=["mmext.engine"]
@@ -58,7 +62,7 @@ HOOKS = Registry(
     "hook",
     parent=MMENGINE_HOOKS,
     scope="mmext",
-    locations=["mmext.engine", "mmext.restoration"],
+    locations=["mmext.detection3d", "mmext.engine", "mmext.restoration"],
 )
 DATASETS = Registry(
     "dataset",
@@ -66,6 +70,7 @@ DATASETS = Registry(
     scope="mmext",
     locations=[
         "mmext.detection",
+        "mmext.detection3d",
         "mmext.restoration",
         "mmext.segmentation",
         *RESTORATION_BENCHMARKS,
@@ -81,7 +86,12 @@ TRANSFORMS = Registry(
     "transform",
     parent=MMENGINE_TRANSFORMS,
     scope="mmext",
-    locations=["mmext.detection", "mmext.restoration", "mmext.segmentation"],
+    locations=[
+        "mmext.detection",
+        "mmext.detection3d",
+        "mmext.restoration",
+        "mmext.segmentation",
+    ],
 )
 METRICS = Registry(
     "metric",
@@ -89,6 +99,7 @@ METRICS = Registry(
     scope="mmext",
     locations=[
         "mmext.detection",
+        "mmext.detection3d",
         "mmext.rotated",
         "mmext.restoration",
         "mmext.segmentation",
@@ -97,7 +108,10 @@ METRICS = Registry(
     ],
 )
 VISUALIZERS = Registry(
-    "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmext", locations=["mmext.restoration"]
+    "visualizer",
+    parent=MMENGINE_VISUALIZERS,
+    scope="mmext",
+    locations=["mmext.detection3d", "mmext.restoration"],
 )
 
 # Checks of the files behind a data set, keyed by the class name of the data set (see
@@ -105,7 +119,13 @@ VISUALIZERS = Registry(
 DATASET_CHECKS = Registry(
     "dataset check",
     scope="mmext",
-    locations=["mmext.detection", "mmext.rotated", "mmext.restoration", "mmext.segmentation"],
+    locations=[
+        "mmext.detection",
+        "mmext.detection3d",
+        "mmext.rotated",
+        "mmext.restoration",
+        "mmext.segmentation",
+    ],
 )
 
 # Trainings in stages that build on each other, started by tools/train.py for configs that have a

@@ -1,0 +1,1 @@
+"""Indoor 3-D detection; importing this package registers its parts."""

@@ -1,0 +1,1 @@
+"""Oriented 3-D boxes and the samples that hold them."""

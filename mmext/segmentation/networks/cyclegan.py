@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from mmext.registry import MODELS
 
+from .returning_clamp import returning_clamp
+
 _INIT = dict(type="Normal", layer=["Conv2d", "ConvTranspose2d"], std=0.02)
 
 
@@ -58,8 +60,8 @@ class CycleGANGenerator(BaseModule):
             a small network then learns slowly to give back. Without them, the initial weights
             should be Kaiming's.
         residual: Whether the network makes the change of an image, which is added to it and clipped
-            to [-1, 1], instead of the image, which goes through tanh. A short training then keeps
-            every detail.
+            to [-1, 1] (see :func:`returning_clamp`), instead of the image, which goes through tanh. A
+            short training then keeps every detail.
         track_running_stats: False: instance norms always use the statistics of the image at hand.
             True: they also keep running averages and use these in ``eval()``, for which the
             official code of 2018 has buffers in its files, though its test script ran in training
@@ -124,7 +126,7 @@ class CycleGANGenerator(BaseModule):
             images = functional.pad(images, (0, right, 0, bottom), "reflect")
         x = self.ups(self.blocks(self.downs(self.stem(images))))
         x = self.out(x)
-        x = (images + x).clamp(-1, 1) if self.residual else x.tanh()
+        x = returning_clamp(images + x) if self.residual else x.tanh()
         return x[..., :height, :width]
 
 

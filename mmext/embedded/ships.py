@@ -29,8 +29,6 @@ whole vessel in pixels (they may lie outside the image), difficulty 1 where less
 ``EASY_SHARE`` of it can be seen. Vessels with less than ``MIN_SHARE`` in sight have no line.
 """
 
-import hashlib
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,8 +39,8 @@ import numpy as np
 from .folder import write_folder
 from .ship_layout import KINDS, Scene, lay_out
 from .ship_paint import paint
+from .skimage_photos import find_source, read_photos
 
-INSTALL = "pip install --no-deps scikit-image==0.26.0"
 CLASSES = tuple(kind.name for kind in KINDS)
 EASY_SHARE = 0.7
 MIN_SHARE = 0.25
@@ -93,48 +91,6 @@ PHOTOS = {
 """The photographs and their SHA-256."""
 
 
-def find_source() -> Path:
-    """Return the folder of scikit-image's photographs, without importing the package.
-
-    Raises:
-        FileNotFoundError: The package is not installed.
-    """
-    spec = importlib.util.find_spec("skimage")
-    folder = Path(spec.origin).parent / "data" if spec is not None and spec.origin else None
-    if folder is None or not folder.is_dir():
-        raise FileNotFoundError(
-            "the ships' photographs come out of the scikit-image package, which is not installed: "
-            f"{INSTALL}"
-        )
-    return folder
-
-
-def read_photos(source: Path) -> list[np.ndarray]:
-    """Read the photographs after checking them against the known checksums.
-
-    Args:
-        source: Folder of the package's data files.
-
-    Returns:
-        (H, W, 3) uint8 BGR images, in the order of ``PHOTOS``.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file differs from the one that the figures in the docs were measured with.
-    """
-    for name, expected in PHOTOS.items():
-        path = source / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing from the scikit-image package: {INSTALL}")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != expected:
-            raise ValueError(
-                f"{path} is not the file of scikit-image 0.26.0: its SHA-256 is {found}, expected "
-                f"{expected}. Reinstall it: {INSTALL} --force-reinstall"
-            )
-    return [cv2.imread(str(source / name)) for name in PHOTOS]
-
-
 def photo_parts(photos: list[np.ndarray], split: str) -> list[np.ndarray]:
     """Return the parts of the photographs that a split may use: no pixel serves two purposes."""
     train = split == "train"
@@ -171,7 +127,7 @@ def annotation_lines(scene: Scene, visible: list[float]) -> list[str]:
 
 def _write_all(root: Path, seed: int) -> None:
     """Write images, annotations, attribution and manifest into the existing folder ``root``."""
-    photos = read_photos(find_source())
+    photos = list(read_photos(find_source(), PHOTOS).values())
     counts = {}
     for name, split in SPLITS.items():
         (root / name / "images").mkdir(parents=True)

@@ -21,8 +21,6 @@ read without importing it (``pip install --no-deps scikit-image==0.26.0``), and 
 serves both training and validation.
 """
 
-import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -32,11 +30,11 @@ import cv2
 import numpy as np
 
 from .folder import write_folder
+from .skimage_photos import find_source, read_photos
 from .street_layout import CLASSES, lay_out
 from .street_looks import LOOKS
 from .street_paint import as_texture, paint
 
-INSTALL = "pip install --no-deps scikit-image==0.26.0"
 SIZE = (96, 192)
 """Height and width of the images."""
 COUNTS = {"train": 300, "val": 100}
@@ -68,50 +66,6 @@ all of them in the public domain or under CC0 1.0:
 Changes: made into factors on the brightness of surfaces, in perspective; training images use the
 left {TRAIN_SHARE:.0%} of each photograph, the others the rest.
 """
-
-
-def find_source() -> Path:
-    """Return the folder of scikit-image's photographs, without importing the package.
-
-    Raises:
-        FileNotFoundError: The package is not installed.
-    """
-    spec = importlib.util.find_spec("skimage")
-    folder = Path(spec.origin).parent / "data" if spec is not None and spec.origin else None
-    if folder is None or not folder.is_dir():
-        raise FileNotFoundError(
-            "the streets' photographs come out of the scikit-image package, which is not "
-            f"installed: {INSTALL}"
-        )
-    return folder
-
-
-def read_photos(source: Path) -> dict[str, np.ndarray]:
-    """Read the photographs after checking them against the known checksums.
-
-    Args:
-        source: Folder of the package's data files.
-
-    Returns:
-        (H, W, 3) uint8 BGR by file name.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file differs from the one that the figures in the docs were measured with.
-    """
-    photos = {}
-    for name, expected in PHOTOS.items():
-        path = source / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing from the scikit-image package: {INSTALL}")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != expected:
-            raise ValueError(
-                f"{path} is not the file of scikit-image 0.26.0: its SHA-256 is {found}, expected "
-                f"{expected}. Reinstall it: {INSTALL} --force-reinstall"
-            )
-        photos[name] = cv2.imread(str(path))
-    return photos
 
 
 def textures(photos: Mapping[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
@@ -156,7 +110,7 @@ def file_paths(root: Path, domain: str, split: str, index: int) -> tuple[Path, P
 
 def _write_all(root: Path, seed: int, domains: Sequence[str], counts: Mapping[str, int]) -> None:
     """Write images, labels, attribution and manifest into the existing folder ``root``."""
-    photos = read_photos(find_source())
+    photos = read_photos(find_source(), PHOTOS)
     shares = {}
     for split, count in counts.items():
         parts = textures(photos, split)

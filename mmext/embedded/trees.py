@@ -286,35 +286,3 @@ def prepare(root: Path) -> Path:
         return root
     write_folder(root, _write_all, "tree data")
     return root
-
-
-def chance_detections(annotation_file: Path, seed: int = 0) -> list[dict]:
-    """Return the detections of someone who knows the boxes' number and sizes, not their places.
-
-    Every true box is moved to a random place of its tile and given a random score. Evaluated with
-    COCO's metric this is the chance score: what a trained model has to beat.
-
-    Args:
-        annotation_file: COCO json of a split.
-        seed: Seed of the places and scores.
-
-    Returns:
-        COCO detection results, one per annotation.
-    """
-    rng = np.random.default_rng(seed)
-    coco = json.loads(Path(annotation_file).read_text())
-    sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
-    results = []
-    for annotation in coco["annotations"]:
-        width, height = annotation["bbox"][2:]
-        free = np.array(sizes[annotation["image_id"]]) - [width, height]
-        left, top = (rng.random(2) * free).tolist()
-        results.append(
-            dict(
-                image_id=annotation["image_id"],
-                category_id=annotation["category_id"],
-                bbox=[left, top, width, height],
-                score=rng.random(),
-            )
-        )
-    return results

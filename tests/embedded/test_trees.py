@@ -10,6 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mmext.embedded import trees
+from mmext.embedded.coco_chance import chance_detections
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("deepforest") is None,
@@ -148,9 +149,9 @@ def test_chance_detections_keep_sizes_and_stay_inside(tmp_path):
     )
     path = tmp_path / "a.json"
     path.write_text(json.dumps(coco))
-    found = trees.chance_detections(path, seed=1)
-    assert found == trees.chance_detections(path, seed=1)
-    assert found != trees.chance_detections(path, seed=2)
+    found = chance_detections(path, seed=1)
+    assert found == chance_detections(path, seed=1)
+    assert found != chance_detections(path, seed=2)
     for detection, annotation in zip(found, coco["annotations"], strict=True):
         x, y, w, h = detection["bbox"]
         assert [w, h] == annotation["bbox"][2:]

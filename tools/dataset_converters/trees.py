@@ -5,28 +5,12 @@ once. The scenes come out of the deepforest package: ``pip install --no-deps dee
 """
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 from pathlib import Path
 
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-
 from mmext.embedded import trees
-
-
-def chance_ap50(annotation_file: Path) -> float:
-    """Return the AP50 of boxes of the right number and sizes at random places, in [0, 1]."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotation_file))
-        found = truth.loadRes(trees.chance_detections(annotation_file))
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[1])
+from mmext.embedded.coco_chance import chance_ap50
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 from mmengine.config import Config
-from tree_training import CONFIGS, chance_ap50, needs_packages, short_schedule
+from tree_training import CONFIGS, needs_packages, short_schedule
 
 from mmext.embedded import trees
+from mmext.embedded.coco_chance import chance_ap50
 from mmext.engine import Runner, import_host
 
 # What a detector that learns nothing but the size of a crown gets is below 0.01.

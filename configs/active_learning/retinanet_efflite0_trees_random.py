@@ -11,7 +11,7 @@ another scene, then 24 more are labelled. Further seeds: ``--cfg-options randomn
 _base_ = [
     "../_base_/models/retinanet_efflite0.py",
     "../_base_/datasets/trees_detection.py",
-    "../_base_/default_runtime.py",
+    "../_base_/schedules/active_learning_small.py",
 ]
 
 model = dict(
@@ -37,36 +37,8 @@ train_dataloader = dict(
 )
 
 train_cfg = dict(
-    type="mmext.ActiveLearningLoop",
     cycles=5,
     budget=dict(initial=24, step=24),
-    # Twenty passes, counted as two epochs.
+    # Twenty passes.
     phases=[dict(name="train", epochs=2, repeat=10)],
-    acquisition=dict(type="mmext.Random"),
 )
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))),
-    clip_grad=dict(max_norm=10, norm_type=2),
-)
-# Of each phase, however long it is.
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
-    dict(
-        type="CosineAnnealingLR",
-        by_epoch=True,
-        T_max=2,
-        eta_min_ratio=0.01,
-        convert_to_iter_based=True,
-    ),
-]
-default_hooks = dict(
-    logger=dict(type="LoggerHook", interval=20),
-    # The loop keeps the model of each cycle; these are to go on from.
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=1),
-)
-log_processor = dict(type="LogProcessor", window_size=20, by_epoch=False)
-randomness = dict(seed=0)

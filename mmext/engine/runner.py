@@ -11,6 +11,7 @@ from mmengine.dist import init_dist, is_distributed, master_only
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner as MMEngineRunner
+from mmengine.runner.checkpoint import get_state_dict, weights_to_cpu
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -34,7 +35,8 @@ class Runner(MMEngineRunner):
     * Testing, validating or resuming with the checkpoint of another model is an error, not a
       warning followed by the figures of random weights.
     * Checkpoints are written to a temporary file and renamed, so that a run that is stopped while
-      writing keeps the one before.
+      writing keeps the one before. They have the names of the plain model, also where several parts
+      of it are wrapped for several processes.
     """
 
     # True while a checkpoint must fit the model exactly; else it is a start for fine-tuning.
@@ -154,6 +156,16 @@ class Runner(MMEngineRunner):
                 f"{_examples(own)}. Give a checkpoint of this model or remove load_from."
             )
         self.logger.info(f"{len(fitting)} of the model's {len(own)} tensors come from {filename}")
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call hooks; a checkpoint that they get has the names of the plain model.
+
+        mmengine reads such names from a checkpoint, but writes ``part.module.weight`` for a part
+        that ``MMSeparateDistributedDataParallel`` has wrapped.
+        """
+        if fn_name == "before_save_checkpoint" and is_model_wrapper(self.model):
+            kwargs["checkpoint"]["state_dict"] = weights_to_cpu(get_state_dict(self.model))
+        super().call_hook(fn_name, **kwargs)
 
     @master_only
     def save_checkpoint(

@@ -59,6 +59,7 @@ def train_stage(cfg: Config, stage: Stage, folder: Path, *, resume: bool) -> Pat
             part = folder / f".{FIGURES}.part"
             part.write_text(json.dumps(figures, indent=2, default=float))
             os.replace(part, folder / FIGURES)
+    barrier()  # or a process would find the checkpoint before the one that is being written
     return Path(find_latest_checkpoint(str(folder)))
 
 

@@ -2,6 +2,10 @@
 
 import copy
 import json
+import multiprocessing
+import os
+import shutil
+import socket
 from pathlib import Path
 
 import cv2
@@ -227,6 +231,55 @@ def test_a_stage_alone(whole, tmp_path):
         run(cfg, only="k1-translate")
     assert run(cfg, only="k1-translator") == tmp_path / "k1-translator" / "iter_4.pth"
     assert len(list(run(cfg, only="k1-translate").glob("*.png"))) == 8
+
+
+def _run_as(cfg: Config, rank: int, port: int) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    torch.set_num_threads(1)
+    run(cfg)
+
+
+def test_two_processes_run_the_whole_schedule(whole, tmp_path):
+    """Each image is written once, from the translator that both trained."""
+    cfg = copy.deepcopy(whole)
+    cfg.work_dir, cfg.launcher = str(tmp_path / "two"), "pytorch"
+    cfg.schedule.outer = 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")  # what is imported is there already
+    workers = [context.Process(target=_run_as, args=(cfg, rank, port)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(240)
+        assert worker.exitcode == 0
+    state = json.loads((tmp_path / "two" / "schedule.json").read_text())["stages"]
+    assert {name: stage["status"] for name, stage in state.items()} == dict.fromkeys(
+        NAMES[:5], "done"
+    )
+    cfg.work_dir, cfg.launcher = str(tmp_path / "one"), "none"
+    shutil.copytree(tmp_path / "two" / "k1-translator", tmp_path / "one" / "k1-translator")
+    state = {"k1-translator": state["k1-translator"]}
+    recipe = json.loads((tmp_path / "two" / "schedule.json").read_text())
+    (tmp_path / "one" / "schedule.json").write_text(json.dumps(recipe | dict(stages=state)))
+    images = run(cfg, only="k1-translate")
+    both = {
+        path.name: path.read_bytes()
+        for path in (tmp_path / "two/k1-translate/images").glob("*.png")
+    }
+    assert len(both) == 8
+    assert both == {path.name: path.read_bytes() for path in images.glob("*.png")}
+    two, one = (contents(Path(work)) for work in (tmp_path / "two", whole.work_dir))
+    # Twice the images in a step: not the weights of one process.
+    name = "k1-i0-segmentor/iter_4.pth"
+    assert any(not torch.equal(two[name][key], value) for key, value in one[name].items())
 
 
 def test_self_training_alone(domains, tmp_path):

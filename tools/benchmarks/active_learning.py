@@ -3,18 +3,21 @@
 Usage: ``python tools/benchmarks/active_learning.py [--images 20000] [--features 1024]
 [--choose 100] [--labeled 100] [--runs 3]``, on one thread. The first table compares the choice of
 the core-set with :mod:`literal_k_center`; both have to choose the same images. The second has the
-images per second of each acquisition's ``describe`` beside those of ``test_step`` alone, of a
-RetinaNet on 256 px images.
+images per second of each acquisition's ``describe`` beside those of ``test_step`` alone of the same
+detector: a RetinaNet on 256 px images, with MI-AOD's head where its discrepancy is asked for, and
+with the module that predicts its loss for that.
 """
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from literal_k_center import literal_k_center
 from measuring import best_times
+from mmdet.models import RetinaHead
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -25,7 +28,12 @@ from mmext.engine import import_host
 from mmext.registry import ACQUISITIONS
 
 CONFIG = "configs/active_learning/retinanet_efflite0_trees_random.py"
-ACQUISITION_NAMES = ("Entropy", "LeastConfidence", "Margin", "CoreSet", "CDAL", "PPAL")
+# Detector to the acquisitions that ask it.
+ACQUISITION_NAMES = {
+    "RetinaNet": ("Entropy", "LeastConfidence", "Margin", "CoreSet", "CDAL", "PPAL"),
+    "RetinaNet with MI-AOD's head": ("MIAODDiscrepancy",),
+    "RetinaNet with predicted loss": ("LearningLoss",),
+}
 BATCH = 4
 
 
@@ -64,36 +72,52 @@ def compare_scoring(runs: int) -> list[str]:
     Returns:
         Lines of a table.
     """
-    root = Path(__file__).resolve().parents[2]
-    cfg = Config.fromfile(root / CONFIG)
-    import_host(cfg.default_scope)
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model).eval()
     images = torch.randint(0, 256, (BATCH, 3, 256, 256), dtype=torch.uint8)
     meta = dict(img_shape=(256, 256), ori_shape=(256, 256), scale_factor=(1.0, 1.0))
     batch = dict(
         inputs=list(images), data_samples=[DetDataSample(metainfo=meta) for _ in range(BATCH)]
     )
-    _let_it_find(model, batch)
-    calls = {"test_step": lambda: model.test_step(batch)}
-    for name in ACQUISITION_NAMES:
-        acquisition = ACQUISITIONS.build(dict(type=f"mmext.{name}"))
-        calls[name] = lambda acquisition=acquisition: describe_batch(acquisition, model, batch)
-    with torch.no_grad():
-        times = best_times(calls, runs)
-    plain = times["test_step"]
     lines = ["| describing the pool | images/s | of plain inference |", "|---|---|---|"]
-    for name, seconds in times.items():
-        lines.append(f"| {name} | {BATCH / seconds:.1f} | {plain / seconds:.2f} |")
+    for detector, names in ACQUISITION_NAMES.items():
+        model = build(names)
+        _let_it_find(model, batch)
+        calls = {"test_step": lambda model=model: model.test_step(batch)}
+        for name in names:
+            acquisition = ACQUISITIONS.build(dict(type=f"mmext.{name}"))
+            calls[name] = lambda acquisition=acquisition, model=model: describe_batch(
+                acquisition, model, batch
+            )
+        with torch.no_grad():
+            times = best_times(calls, runs)
+        plain = times.pop("test_step")
+        lines.append(f"| {detector}: test_step | {BATCH / plain:.1f} | 1 |")
+        for name, seconds in times.items():
+            lines.append(f"| {name} | {BATCH / seconds:.1f} | {plain / seconds:.2f} |")
     return lines
+
+
+def build(names: Sequence[str]) -> torch.nn.Module:
+    """Return the detector that some acquisitions ask."""
+    cfg = Config.fromfile(Path(__file__).resolve().parents[2] / CONFIG)
+    import_host(cfg.default_scope)
+    torch.manual_seed(0)
+    if "MIAODDiscrepancy" in names:
+        cfg.model.bbox_head.type = "mmext.MIAODRetinaHead"
+    if "LearningLoss" in names:
+        levels = [cfg.model.neck.out_channels] * cfg.model.neck.num_outs
+        cfg.model = dict(type="mmext.LearningLossDetector", detector=cfg.model, in_channels=levels)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model).eval()
 
 
 def _let_it_find(model: torch.nn.Module, batch: dict) -> None:
     """Set the classifier's bias so that as many boxes are found as a trained model finds."""
+    head = next(part for part in model.modules() if isinstance(part, RetinaHead))
     with torch.no_grad():
-        model.bbox_head.retina_cls.bias.fill_(-2.5)
-        model.bbox_head.retina_cls.weight.mul_(20)
+        for classifier in (head.retina_cls, getattr(head, "f_2_retina_cls", None)):
+            if classifier is not None:
+                classifier.bias.fill_(-2.5)
+                classifier.weight.mul_(20)
         found = [len(sample.pred_instances) for sample in model.test_step(batch)]
     print(f"detections per image: {found}")
 

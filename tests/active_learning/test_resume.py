@@ -177,31 +177,46 @@ def _train(cfg: Config, rank: int, world: int, port: int) -> None:
     Runner.from_cfg(cfg).train()
 
 
-def test_two_processes_equal_one(pool_data, tmp_path, request):
+def run_on_two(cfg: Config, name: str, *, expected: int = 0) -> None:
+    """Run in two gloo processes, which have to end with the expected exit code."""
+    cfg = copy.deepcopy(cfg)
+    cfg.launcher, cfg.experiment_name = "pytorch", name
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")  # what is imported is there already
+    workers = [context.Process(target=_train, args=(cfg, rank, 2, port)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(240)
+        assert worker.exitcode == expected
+
+
+def test_two_processes_equal_one_and_resume(pool_data, tmp_path, request):
     """Two gloo processes of batch 1 select the same images and end with the same weights."""
     settings = dict(
         acquisition=dict(type="mmext.Entropy", reduce="mean"), budget=dict(initial=4, step=4)
     )
+    name = request.node.name
     single = staged_config(pool_data, tmp_path / "one", **settings)
     double = staged_config(pool_data, tmp_path / "two", **settings)
     for cfg in (single, double):
         cfg.model.bbox_head.noise = 0.0  # other numbers in each process
     double.train_dataloader.batch_size = 1
-    double.launcher, double.experiment_name = "pytorch", request.node.name + "_two"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")  # what is imported is there already
-    workers = [context.Process(target=_train, args=(double, rank, 2, port)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    run(single, request.node.name)
-    for worker in workers:
-        worker.join(240)
-        assert worker.exitcode == 0
+    run_on_two(double, f"{name}_two")
+    run(single, name)
     one, two = end_of(tmp_path / "one"), end_of(tmp_path / "two")
     assert one["cycles"] == two["cycles"]
-    for name, value in one["weights"].items():
-        torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=1e-5, msg=name)
+    for key, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][key], value, rtol=1e-3, atol=1e-5, msg=key)
     for ours, theirs in zip(one["figures"], two["figures"], strict=True):
         assert ours["metrics"] == pytest.approx(theirs["metrics"], abs=0.02)
+
+    double.work_dir = str(tmp_path / "stopped")
+    stopped = copy.deepcopy(double)
+    stopped.custom_hooks = [dict(type="StopAt", iteration=STOPS[2])]
+    run_on_two(stopped, f"{name}_stopped", expected=1)
+    double.resume = True
+    run_on_two(double, f"{name}_resumed")
+    assert_same(end_of(tmp_path / "stopped"), two)

@@ -21,7 +21,7 @@ from mmengine.config import Config
 from run_queue import ROOT, run_all, set_up, train, write_json
 
 METHODS = ("source-only", "translation", "adversarial", "self-training", "bdl", "oracle")
-DATA = ("streets", "camvid_dusk", "camvid_idd")
+DATA = ("streets", "camvid_dusk", "camvid_idd", "camvid_dusk_idd")
 
 
 def load_config(method: str, data: str, seed: int, work_dir: Path) -> Config:

@@ -121,8 +121,8 @@ class GlobalRotScale(BaseTransform):
 class AppendHeight(BaseTransform):
     """Append the height above the floor to the features of the points.
 
-    The floor is where the lowest hundredth part of the points in percent begins (their 0.99th
-    percentile along z, as in VoteNet). Comes after the augmentations, before :class:`PointSample`.
+    The floor is at the 0.99th percentile of z (not the 99th), as in VoteNet. Comes after the
+    augmentations and before :class:`PointSample`.
     """
 
     def transform(self, results: dict) -> dict:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -161,7 +161,7 @@ class ScanNetDet3DDataset(_VoteNetDataset):
         **kwargs: As for :class:`IndoorDet3DDataset`.
     """
 
-    METAINFO = dict(
+    METAINFO: ClassVar[dict[str, Any]] = dict(
         classes=(
             "cabinet",
             "bed",
@@ -204,7 +204,7 @@ class SUNRGBDDet3DDataset(_VoteNetDataset):
     (:func:`check_indoor_dataset`) finds them.
     """
 
-    METAINFO = dict(
+    METAINFO: ClassVar[dict[str, Any]] = dict(
         classes=(
             "bed",
             "table",

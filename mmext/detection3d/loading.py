@@ -25,8 +25,8 @@ class LoadPoints(BaseTransform):
     """Read ``points``: the coordinates, with colours if asked for.
 
     Args:
-        color_peak: Largest value of the file's colours, columns 3 to 5, which are divided by it (255
-            for ScanNet, 1 for SUN RGB-D); None leaves them out.
+        color_peak: Largest value of the file's colours, columns 3 to 5, which are divided by it
+            (255 for ScanNet, 1 for SUN RGB-D); None leaves them out.
 
     Raises:
         InfoError: The file cannot be used, or has no colours.

@@ -58,8 +58,8 @@ def read_mask(path: str, count: int) -> np.ndarray:
     mask = _read(path, np.int64).reshape(-1)
     if len(mask) != count:
         raise InfoError(
-            f"{path} has {len(mask)} entries for {count} points. Expected one for each point (int64 "
-            "in .bin files); write it again together with the points."
+            f"{path} has {len(mask)} entries for {count} points. Expected one for each point "
+            "(int64 in .bin files); write it again together with the points."
         )
     return mask.astype(np.int64, copy=False)
 

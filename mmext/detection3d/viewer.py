@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .loading import instances_from_boxes
 from .structures import Boxes3D
 
 INSTALL = "pip install plotly"
@@ -73,6 +74,24 @@ def _point_colors(points: np.ndarray) -> np.ndarray:
     low, high = np.percentile(height, (1, 99)) if len(height) else (0, 1)
     shade = 0.7 - 0.55 * ((height - low) / max(high - low, 1e-6)).clip(0, 1)
     return np.repeat(shade[:, None], 3, axis=1)
+
+
+def color_by_class(points: np.ndarray, shown: BoxSet) -> np.ndarray:
+    """Give the points in boxes the colour of their class, the others their grey tone.
+
+    Args:
+        points: (N, 3).
+        shown: The boxes.
+
+    Returns:
+        (N, 6).
+    """
+    colors = _point_colors(points)
+    owner = instances_from_boxes(points[:, :3], shown.boxes)
+    for index, label in enumerate(shown.labels):
+        hexed = class_color(label)
+        colors[owner == index] = [int(hexed[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return np.concatenate((points[:, :3], colors), axis=1)
 
 
 def class_color(label: int) -> str:
@@ -139,7 +158,7 @@ def draw_png(
                 x, y = np.nanmean(line[:, :2], axis=0)
                 axes.text(x, y, top[2] + 0.05, caption, color=color, fontsize=7, ha="center")
     extent = np.ptp(shown[:, :3], axis=0) if len(shown) else np.ones(3)
-    axes.set_box_aspect(np.maximum(extent, 0.1), zoom=1.75)
+    axes.set_box_aspect(np.maximum(extent, 0.1), zoom=1.5)
     axes.set_proj_type("persp", focal_length=0.6)
     axes.view_init(elevation, azimuth)
     axes.set_axis_off()

@@ -6,7 +6,8 @@
         --format html --out shown
 
 A .png or .html file per scene; pages need ``pip install plotly``, turn in any browser and need no
-network. Green boxes are the true ones; predicted boxes have a colour per class.
+network. Green boxes are the true ones; predicted boxes have a colour per class, which the points in
+boxes have too, unless the pipeline loads their own colours.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from mmengine.registry import init_default_scope
 
 from mmext.detection3d.average_precision import to_numpy, to_tensor
 from mmext.detection3d.structures import Boxes3D, Det3DSample
-from mmext.detection3d.viewer import BoxSet, write_picture
+from mmext.detection3d.viewer import BoxSet, color_by_class, write_picture
 from mmext.leaderboards.predictions import read_samples
 from mmext.registry import DATASETS
 
@@ -77,14 +78,19 @@ def main() -> None:
             raise ValueError(f"no scene {unknown}; there are such as {names[:3]}")
         for name in chosen:
             item = dataset[names.index(name)]
-            boxes = found.get(name)
+            boxes, truth = found.get(name), true_boxes(item["data_samples"])
+            boxes = None if boxes is None else boxes.best(args.max_boxes, args.score_thr)
+            points = np.asarray(item["inputs"]["points"])
+            colored_by = truth if boxes is None else boxes
+            if points.shape[1] < 6 and colored_by is not None:
+                points = color_by_class(points, colored_by)
             path = args.out / f"{name}.{args.format}"
             write_picture(
                 path,
-                np.asarray(item["inputs"]["points"]),
+                points,
                 dataset.metainfo["classes"],
-                true_boxes(item["data_samples"]),
-                None if boxes is None else boxes.best(args.max_boxes, args.score_thr),
+                truth,
+                boxes,
                 title=name,
             )
             print(path)

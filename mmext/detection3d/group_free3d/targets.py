@@ -131,7 +131,7 @@ def seed_targets(
     offset = offset / (truth.boxes[:, None, :, 3:6] + 1e-6)
     distance = (offset.square().sum(-1) + 1e-6).sqrt()
     distance = torch.where(own, distance, distance.new_tensor(torch.inf))
-    nearest = distance.argsort(1, stable=True)[:, :topk]  # (B, k, G)
+    nearest = distance.argsort(dim=1, stable=True)[:, :topk]  # (B, k, G)
     chosen = truth.valid[:, None].expand_as(nearest)
     if strict_topk:
         chosen = chosen & own.gather(1, nearest)

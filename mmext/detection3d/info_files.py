@@ -10,6 +10,7 @@ Written: version 2, which mmdet3d reads too. Whatever the file, a scene becomes 
     axis_align_matrix     (4, 4), from the frame of the points to that of the boxes, or None
     boxes                 (G, 7) float64, :class:`~mmext.detection3d.structures.Boxes3D`
     names                 G class names
+    scene_type            what kind of room it is, where the file says so
 """
 
 import io
@@ -195,6 +196,7 @@ def _version2(info: Mapping[str, Any], classes: Sequence[str], where: str) -> di
         axis_align_matrix=_matrix(info.get("axis_align_matrix"), where),
         boxes=to_boxes(boxes, where),
         names=names,
+        **({"scene_type": info["scene_type"]} if "scene_type" in info else {}),
     )
 
 
@@ -214,8 +216,7 @@ def write_infos(
 
     Args:
         path: File to write; it appears complete or not at all.
-        records: The scenes; their ``boxes`` with a yaw that is 0 everywhere are written with it
-            all the same.
+        records: The scenes.
         classes: Names of the classes.
         dataset: What ``metainfo.dataset`` says, such as ``'scannet'``.
 
@@ -240,6 +241,8 @@ def write_infos(
         for key in ("instance_mask_path", "semantic_mask_path"):
             if record[key] is not None:
                 info[f"pts_{key}"] = record[key]
+        if "scene_type" in record:
+            info["scene_type"] = record["scene_type"]
         if record["axis_align_matrix"] is not None:
             info["axis_align_matrix"] = np.asarray(record["axis_align_matrix"]).tolist()
         data_list.append(info)

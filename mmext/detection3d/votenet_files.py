@@ -109,7 +109,7 @@ def sunrgbd_record(folder: Path, scene: str, names: Sequence[str]) -> dict[str, 
     path = folder / f"{scene}_bbox.npy"
     boxes = _load_boxes(path, 8, "centre, half sizes, heading, class")
     labels = boxes[:, 7].astype(int)
-    if len(labels) and not (0 <= labels.min() and labels.max() < len(names)):
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
         raise InfoError(f"{path}: class {labels.max()}. Expected 0 to {len(names) - 1}.")
     return dict(
         scene=scene,

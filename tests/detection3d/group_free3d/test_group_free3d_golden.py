@@ -112,7 +112,9 @@ def test_network_losses_and_gradients(mode):
     model = golden_model("scannet", RULES[mode])
     out = check_network(model, golden_scenes(), golden(), mode, every=16)
     assert (out.seeds.indices.numpy() == golden()[f"{mode}/sa1_inds"]).all()
-    close(out.seeds.features[:, ::16, :: 1024 // 64][..., ::8], golden()[f"{mode}/fp2_features_sub"])
+    close(
+        out.seeds.features[:, ::16, :: 1024 // 64][..., ::8], golden()[f"{mode}/fp2_features_sub"]
+    )
 
 
 def test_network_in_single_precision():
@@ -203,10 +205,11 @@ def test_whole_detections(form, kind):
 
 def load_block(module, name_of):
     """Fill a block with the parameters of its official names, relative to the block."""
+    module = module.double().eval()
     with torch.no_grad():
         for name, value in module.named_parameters():
             value.copy_(parameter(name_of(name), tuple(value.shape), "fan"))
-    return module.double().eval()
+    return module
 
 
 def test_whole_decoder_layer():

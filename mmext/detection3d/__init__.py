@@ -14,6 +14,7 @@ from .loading import (
 )
 from .metrics import IndoorMetric
 from .packing import PackIndoorInputs, PointsPreprocessor
+from .scene_check import check_indoor_dataset
 
 __all__ = [
     "AppendHeight",
@@ -36,4 +37,5 @@ __all__ = [
     "RandomFlip3D",
     "SUNRGBDDet3DDataset",
     "ScanNetDet3DDataset",
+    "check_indoor_dataset",
 ]

@@ -83,8 +83,13 @@ def match_scene(
     """
     iou, target = np.zeros(len(labels)), np.zeros(len(labels), np.int64)
     boxes, truth = boxes.double(), truth.double()
+    # Boxes farther apart than the spheres around them share nothing: most pairs are.
+    radii = [0.5 * part[:, 3:6].norm(dim=1) for part in (boxes, truth)]
+    near = torch.cdist(boxes[:, :3], truth[:, :3]) <= radii[0][:, None] + radii[1]
+    possible = near.numpy() & (np.asarray(labels)[:, None] == np.asarray(truth_labels))
     for label in np.unique(truth_labels):
-        rows, objects = np.flatnonzero(labels == label), np.flatnonzero(truth_labels == label)
+        objects = np.flatnonzero(truth_labels == label)
+        rows = np.flatnonzero(possible[:, objects].any(axis=1))
         if len(rows):
             found = box3d_iou(boxes[rows], truth[objects]).numpy()
             best = found.argmax(axis=1)  # of equal ones the first, as in the official code

@@ -19,7 +19,8 @@ model = dict(
     loss=dict(
         type="mmext.GroupFree3DLoss",
         seed_weight=0.8,
-        objectness_weight=0.4,
+        # Minutes are too few for the published tenths: background would rank above objects.
+        objectness_weight=3.0,
         center_delta=0.04,
         size_delta=1 / 9,
         heading_delta=0.04,

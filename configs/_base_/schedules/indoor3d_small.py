@@ -1,6 +1,6 @@
-"""Some minutes of one core on the rooms data: 40 epochs of AdamW, the learning rate once around."""
+"""Some minutes of one core on the rooms data: 24 epochs of AdamW, the learning rate once around."""
 
-max_epochs = 40
+max_epochs = 24
 
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -17,5 +17,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=8)
 randomness = dict(seed=0)

@@ -83,8 +83,8 @@ def _check(sample: Det3DSample, num_points: int) -> None:
     for field in ("gt_instances_3d", "gt_point_instances"):
         if field not in sample:
             raise ValueError(
-                f"scene {name} has no {field}, which losses need. Load boxes and point labels in "
-                "the training pipeline, and let Pack3DInputs keep them."
+                f"scene {name} has no {field}, which losses need. Add LoadIndoorAnnotations and "
+                "AssignPointInstances to the training pipeline."
             )
     instances, count = sample.gt_point_instances, len(sample.gt_instances_3d.labels_3d)
     if instances.shape != (num_points,):

@@ -199,3 +199,13 @@ def test_nothing_is_left():
     ):
         found = detect(boxes, scores, classes, points, **options)
         assert len(found.bboxes_3d) == len(found.scores_3d) == len(found.labels_3d) == 0
+
+
+def test_initialisation():
+    model = tiny_detector()
+    model.init_weights()
+    conv = model.backbone.sa[1].mlp[1].conv.weight  # normal, variance 2 / inputs
+    assert conv.std().item() == pytest.approx((2 / conv.shape[1]) ** 0.5, rel=0.2)
+    linear = model.decoder.layers[0].linear1.weight  # uniform, within sqrt(6 / (inputs + outputs))
+    limit = (6 / sum(linear.shape)) ** 0.5
+    assert 0.9 * limit < linear.abs().max() <= limit

@@ -25,7 +25,8 @@ def angle_to_bin(angle: Tensor, num_bins: int) -> tuple[Tensor, Tensor]:
     shifted = (angle + width / 2) % (2 * math.pi)
     # Rounding may make the remainder a whole turn, which is bin 0 again.
     number = (shifted / width).floor().long() % num_bins
-    return number, shifted - number * width - width / 2
+    # As a product of integers with a number it would be in single precision.
+    return number, shifted - number.to(shifted) * width - width / 2
 
 
 def bin_to_angle(number: Tensor, residual: Tensor, num_bins: int) -> Tensor:
@@ -39,7 +40,7 @@ def bin_to_angle(number: Tensor, residual: Tensor, num_bins: int) -> Tensor:
     Returns:
         (...,) in radians, above -pi and up to pi.
     """
-    return wrap_angle(number * (2 * math.pi / num_bins) + residual)
+    return wrap_angle(number.to(residual) * (2 * math.pi / num_bins) + residual)
 
 
 class BoxCoder(nn.Module):

@@ -128,5 +128,5 @@ class Decoder(BaseModule):
         super().init_weights()
 
     def project(self, candidates: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries (B, O, C) of (B, C, O) candidates, and keys (B, S, C) of (B, C, S) seeds."""
+        """Return (B, O, C) queries of (B, C, O) candidates, (B, S, C) keys of (B, C, S) seeds."""
         return self.query_proj(candidates).transpose(1, 2), self.key_proj(seeds).transpose(1, 2)

@@ -19,7 +19,12 @@ from .prediction import PredictionHead, SeedHead, Stage
 from .targets import candidate_targets, collect, seed_targets
 
 _TEST_CFG = dict(
-    ensemble="last", score_thr=0.0, min_points=5, nms_iou=0.25, per_class_proposal=True
+    ensemble="last",
+    also=(),
+    score_thr=0.0,
+    min_points=5,
+    nms_iou=0.25,
+    per_class_proposal=True,
 )
 Sampling = Literal["kps", "fps"]
 Losses = dict[str, Tensor | list[Tensor]]
@@ -82,7 +87,9 @@ class GroupFree3D(BaseModel):
         test_cfg: ``ensemble`` (``last``), see
             :func:`~mmext.detection3d.group_free3d.decode.decode_stages`, and ``score_thr`` (0),
             ``min_points`` (5), ``nms_iou`` (0.25) and ``per_class_proposal`` (True), see
-            :func:`~mmext.detection3d.group_free3d.decode.detect`.
+            :func:`~mmext.detection3d.group_free3d.decode.detect`. ``also`` (none): other ensembles
+            whose detections go into ``pred_ensembles_3d``, by name, so that
+            :class:`mmext.detection3d.IndoorMetric` gives figures for them too.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: For mmengine.
 
@@ -116,11 +123,11 @@ class GroupFree3D(BaseModel):
             raise ValueError(f"model.sampling must be 'kps' or 'fps', got {sampling!r}")
         self.train_cfg = _options("train_cfg", train_cfg, dict(topk=4, strict_topk=True))
         self.test_cfg = _options("test_cfg", test_cfg, _TEST_CFG)
-        if self.test_cfg["ensemble"] not in ENSEMBLES:
-            raise ValueError(
-                f"model.test_cfg.ensemble must be one of {ENSEMBLES}, got "
-                f"{self.test_cfg['ensemble']!r}"
-            )
+        for ensemble in (self.test_cfg["ensemble"], *self.test_cfg["also"]):
+            if ensemble not in ENSEMBLES:
+                raise ValueError(
+                    f"model.test_cfg has the ensemble {ensemble!r}: expected one of {ENSEMBLES}"
+                )
         self.num_candidates = num_candidates
         self.backbone = MODELS.build(backbone)
         channels = self.backbone.out_channels
@@ -263,26 +270,29 @@ class GroupFree3D(BaseModel):
         if samples is None:
             samples = [Det3DSample() for _ in points]
         _check_finite(points, samples)
-        for sample, found in zip(samples, self.detect(self.run(points), points), strict=True):
-            sample.pred_instances_3d = found
+        out, also = self.run(points), self.test_cfg["also"]
+        found = self.detect(out, points, self.test_cfg["ensemble"])
+        others = [self.detect(out, points, ensemble) for ensemble in also]
+        for sample, instances, *parts in zip(samples, found, *others, strict=True):
+            sample.pred_instances_3d = instances
+            if also:
+                sample.pred_ensembles_3d = dict(zip(also, parts, strict=True))
         return list(samples)
 
-    def detect(
-        self, out: Outputs, points: Tensor, ensemble: str | None = None
-    ) -> list[InstanceData]:
+    def detect(self, out: Outputs, points: Tensor, ensemble: str) -> list[InstanceData]:
         """Choose the detections of each scene.
 
         Args:
             out: Raw outputs.
             points: (B, N, 3 + f), from which they come.
-            ensemble: Replaces that of ``test_cfg``.
+            ensemble: See :func:`~mmext.detection3d.group_free3d.decode.decode_stages`.
 
         Returns:
             Per scene, see :func:`~mmext.detection3d.group_free3d.decode.detect`.
         """
-        options = dict(self.test_cfg)
-        own = options.pop("ensemble")
-        decoded = decode_stages(out.stages, self.coder, ensemble or own)
+        names = ("score_thr", "min_points", "nms_iou", "per_class_proposal")
+        options = {name: self.test_cfg[name] for name in names}
+        decoded = decode_stages(out.stages, self.coder, ensemble)
         parts = (_at_least_single(part) for part in (*decoded, points[..., :3]))
         scenes = zip(*parts, strict=True)
         return [detect(*scene, **options) for scene in scenes]

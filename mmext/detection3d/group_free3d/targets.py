@@ -83,8 +83,8 @@ def _check(sample: Det3DSample, num_points: int) -> None:
     for field in ("gt_instances_3d", "gt_point_instances"):
         if field not in sample:
             raise ValueError(
-                f"scene {name} has no {field}, which losses need. Load boxes and point labels in "
-                "the training pipeline, and let Pack3DInputs keep them."
+                f"scene {name} has no {field}, which losses need. Add LoadIndoorAnnotations and "
+                "AssignPointInstances to the training pipeline."
             )
     instances, count = sample.gt_point_instances, len(sample.gt_instances_3d.labels_3d)
     if instances.shape != (num_points,):
@@ -131,7 +131,7 @@ def seed_targets(
     offset = offset / (truth.boxes[:, None, :, 3:6] + 1e-6)
     distance = (offset.square().sum(-1) + 1e-6).sqrt()
     distance = torch.where(own, distance, distance.new_tensor(torch.inf))
-    nearest = distance.argsort(1, stable=True)[:, :topk]  # (B, k, G)
+    nearest = distance.argsort(dim=1, stable=True)[:, :topk]  # (B, k, G)
     chosen = truth.valid[:, None].expand_as(nearest)
     if strict_topk:
         chosen = chosen & own.gather(1, nearest)

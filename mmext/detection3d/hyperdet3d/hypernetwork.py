@@ -146,7 +146,9 @@ class SceneHypernetwork(nn.Module):
                 agnostic = self.agnostic(own)[None]
             return SceneWeights(self._fuse(agnostic, specific, base), bias, attention, specific)
 
-    def _fuse(self, agnostic: Tensor | None, specific: Tensor | None, base: Tensor | None) -> Tensor:
+    def _fuse(
+        self, agnostic: Tensor | None, specific: Tensor | None, base: Tensor | None
+    ) -> Tensor:
         """Join the (1, L, H, o, i) agnostic and (B, L, H, o, i) specific weights."""
         own = 0 if base is None else base.unflatten(1, (self.num_heads, -1))[None]
         if agnostic is None:

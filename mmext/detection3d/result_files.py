@@ -88,15 +88,16 @@ def read_scene(path: Path, classes: Sequence[str]) -> tuple[Boxes3D, np.ndarray,
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             # From the right: names of classes may have spaces.
-            name, *values = line.rsplit(maxsplit=8)
-            score, *box = map(float, values)
+            name, score, *box = line.rsplit(maxsplit=8)
+            if len(box) != 7:
+                raise ValueError("too few numbers")
+            boxes.append([float(value) for value in box])
+            scores.append(float(score))
             labels.append(list(classes).index(name))
         except ValueError as error:
             raise ValueError(
                 f"{path}, line {number}: {line!r}. Expected 'class score x y z l w h yaw' with a "
                 f"class among {list(classes)}."
             ) from error
-        boxes.append(box)
-        scores.append(score)
     tensor = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 7)
     return Boxes3D(tensor), np.array(labels, np.int64), np.array(scores)

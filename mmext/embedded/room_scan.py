@@ -28,6 +28,8 @@ class Sensor:
         noise: Standard deviation of the depth at one metre, in metres.
         missing: Share of the pixels that are missing at random.
         blots: How many blots a camera misses, on average.
+        cell: Side of the cells of a grid, each of which keeps one point at most, in metres: what
+            is near to a camera has no more points than what is far away.
         points: Most points of a scan.
         share: Most of them that lie on objects; floor and walls are thinned out before objects.
     """
@@ -39,6 +41,7 @@ class Sensor:
     noise: float
     missing: float
     blots: float
+    cell: float
     points: int
     share: float
 
@@ -217,6 +220,9 @@ def scan(room: Room, sensor: Sensor, rng: np.random.Generator) -> tuple[np.ndarr
         owners.append(owner[seen])
     points, owner = np.concatenate(clouds), np.concatenate(owners)
     order = rng.permutation(len(points))
+    cells = np.floor(points[order] / sensor.cell).astype(np.int64) + 2**15
+    keys = (cells[:, 0] << 32) + (cells[:, 1] << 16) + cells[:, 2]
+    order = order[np.sort(np.unique(keys, return_index=True)[1])]
     things, rest = order[owner[order] >= 0], order[owner[order] < 0]
     things = things[: round(sensor.points * sensor.share)]
     chosen = rng.permutation(np.concatenate((things, rest))[: sensor.points])

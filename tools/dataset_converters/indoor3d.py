@@ -46,6 +46,14 @@ def read_folder(dataset: str, folder: Path, scenes: str) -> list[dict[str, Any]]
     return records
 
 
+def by_name(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record whose paths are the names of the files only."""
+    return {
+        key: Path(value).name if key.endswith("_path") and value is not None else value
+        for key, value in record.items()
+    }
+
+
 def main() -> None:
     """Read the source and write the info file."""
     parser = argparse.ArgumentParser(
@@ -64,7 +72,13 @@ def main() -> None:
         if args.source.is_dir():
             records = read_folder(args.dataset, args.source, args.scenes)
         else:
-            records = read_infos(str(args.source), classes).records
+            file = read_infos(str(args.source), classes)
+            # Version 1 has paths from the root, version 2 from the folders of data_prefix.
+            records = (
+                [by_name(record) for record in file.records]
+                if file.version == 1
+                else (file.records)
+            )
         if args.clockwise:
             sign = np.array([1, 1, 1, 1, 1, 1, -1])
             records = [record | dict(boxes=record["boxes"] * sign) for record in records]

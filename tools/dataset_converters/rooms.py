@@ -4,11 +4,11 @@ Usage: ``python tools/dataset_converters/rooms.py [--out data/rooms]``; a second
 once.
 
 Beside the splits that are tested stand mAP@0.25 / mAP@0.5 of four sets of detections that need no
-training: boxes of the right number, classes, sizes and angles at random places (chance); the true boxes with
-classes told by their sizes alone, by normal distributions fitted to the training rooms (sizes); the
-same with the share of the classes in rooms of that type (sizes + type), so that the difference is
-what knowing the type of the room is worth at most; and the true boxes after a detector's suppression
-of overlaps (oracle).
+training: boxes of the right number, classes, sizes and angles at random places (chance); the true
+boxes with classes told by their sizes alone, by normal distributions fitted to the training rooms
+(sizes); the same with the share of the classes in rooms of that type (sizes + type), so that the
+difference is what knowing the type of the room is worth at most; and the true boxes after a
+detector's suppression of overlaps (oracle).
 """
 
 import argparse

@@ -1,8 +1,11 @@
 """IoU of 3-D boxes that turn about the vertical axis, each with each, differentiable."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from . import _extension
 from ._boxes3d import check_boxes
 from ._points import check_device
 from .rotated_iou import rotated_overlap_reference
@@ -42,18 +45,20 @@ def box3d_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     check_boxes("box3d_iou", "boxes_b", boxes_b)
     check_device("box3d_iou", ("boxes_b", boxes_b), ("boxes_a", boxes_a))
     dtype = torch.promote_types(boxes_a.dtype, boxes_b.dtype)
-    return box3d_iou_reference(boxes_a.to(dtype), boxes_b.to(dtype))
+    # The kernels take boxes of float32 and float64; casting has its own gradient.
+    working = torch.promote_types(dtype, torch.float32)
+    op = torch.ops.mmext.box3d_iou if _extension.LOADED else box3d_iou_reference
+    return op(boxes_a.to(working), boxes_b.to(working)).to(dtype)
 
 
 def box3d_iou_reference(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Compute :func:`box3d_iou` with plain differentiable torch functions, on any device.
 
-    Test oracle and fallback. Takes the arguments of :func:`box3d_iou`, of one dtype.
+    Test oracle and fallback. Takes the arguments of :func:`box3d_iou`, of float32 or float64.
     """
-    shape, dtype = (boxes_a.shape[0], boxes_b.shape[0]), boxes_a.dtype
-    working = torch.promote_types(dtype, torch.float32)
-    a = boxes_a.to(working)[:, None].expand(*shape, 7).reshape(-1, 7)
-    b = boxes_b.to(working)[None].expand(*shape, 7).reshape(-1, 7)
+    shape = (boxes_a.shape[0], boxes_b.shape[0])
+    a = boxes_a[:, None].expand(*shape, 7).reshape(-1, 7)
+    b = boxes_b[None].expand(*shape, 7).reshape(-1, 7)
     size_a, size_b = ((box[:, 3:6] + (-box[:, 3:6]).clamp(min=0).detach()) for box in (a, b))
     apart = (b[:, 2] - a[:, 2]).abs()
     height_a, height_b = size_a[:, 2], size_b[:, 2]
@@ -67,4 +72,41 @@ def box3d_iou_reference(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     union = (least - shared) + most
     iou = torch.where(union > 0, shared / torch.where(union > 0, union, 1), 0)
     iou = iou + 0 * (a + b).sum(-1)  # NaN where a box is not finite
-    return iou.reshape(shape).to(dtype)
+    return iou.reshape(shape)
+
+
+def _fake_forward(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    return boxes_a.new_empty((boxes_a.shape[0], boxes_b.shape[0]))
+
+
+def _fake_backward(
+    grad: Tensor, boxes_a: Tensor, boxes_b: Tensor, output_mask: list[bool]
+) -> tuple[Tensor, Tensor]:
+    """Tell torch.compile the shapes of the gradients; one that is not asked for is empty."""
+    need_a, need_b = output_mask
+    return (
+        boxes_a.new_empty(tuple(boxes_a.shape) if need_a else 0),
+        boxes_b.new_empty(tuple(boxes_b.shape) if need_b else 0),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    """Keep what the backward op needs."""
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Call the backward op."""
+    needed = list(ctx.needs_input_grad[:2])
+    gradients = torch.ops.mmext._box3d_iou_backward(grad, *ctx.saved_tensors, needed)
+    grad_a, grad_b = (
+        gradient if need else None for gradient, need in zip(gradients, needed, strict=True)
+    )
+    return grad_a, grad_b
+
+
+if _extension.LOADED:
+    torch.library.register_fake("mmext::box3d_iou", _fake_forward)
+    torch.library.register_fake("mmext::_box3d_iou_backward", _fake_backward)
+    torch.library.register_autograd("mmext::box3d_iou", _backward, setup_context=_setup_context)

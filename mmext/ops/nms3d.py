@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from . import _extension
 from ._boxes3d import check_boxes, hulls
 from ._points import check_device
 from .box3d_iou import box3d_iou_reference
@@ -44,8 +45,9 @@ def nms3d(
     boxes = boxes.detach().to(dtype)
     order = scores.detach().argsort(descending=True, stable=True)
     boxes = (boxes if rotated else hulls(boxes))[order]
-    kept = nms3d_reference(boxes, None if labels is None else labels[order], iou_threshold)
-    return order[kept]
+    labels = None if labels is None else labels[order].long()
+    op = torch.ops.mmext._nms3d_kept if _extension.LOADED else nms3d_reference
+    return order[op(boxes, labels, iou_threshold)]
 
 
 def nms3d_reference(boxes: Tensor, labels: Tensor | None, iou_threshold: float) -> Tensor:
@@ -68,6 +70,11 @@ def nms3d_reference(boxes: Tensor, labels: Tensor | None, iou_threshold: float) 
     for row, of_row in enumerate(suppresses):
         kept &= ~(of_row & kept[row])
     return kept
+
+
+def _fake(boxes: Tensor, labels: Tensor | None, iou_threshold: float) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    return boxes.new_empty(boxes.shape[0], dtype=torch.bool)
 
 
 def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
@@ -95,3 +102,7 @@ def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
                 f"nms3d: boxes[{index}] is {boxes[index].tolist()} with score "
                 f"{scores[index].item():g}; remove boxes that are not finite before."
             )
+
+
+if _extension.LOADED:
+    torch.library.register_fake("mmext::_nms3d_kept", _fake)

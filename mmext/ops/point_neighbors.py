@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from . import _extension
 from ._points import CHUNK, check_finite, check_pair, squared_distances, working
 
 
@@ -44,8 +45,8 @@ def ball_query(
             "ball_query: radii must be 0 <= min_radius < max_radius, got "
             f"{min_radius} and {max_radius}."
         )
-    xyz, center_xyz = working(xyz, center_xyz)
-    return ball_query_reference(min_radius, max_radius, sample_num, xyz, center_xyz)
+    op = torch.ops.mmext.ball_query if _extension.LOADED else ball_query_reference
+    return op(min_radius, max_radius, sample_num, *working(xyz, center_xyz))
 
 
 def ball_query_reference(
@@ -53,7 +54,7 @@ def ball_query_reference(
 ) -> Tensor:
     """Compute :func:`ball_query` with plain torch functions, on any device.
 
-    Test oracle and fallback. Takes the arguments of :func:`ball_query`.
+    Test oracle and fallback. Takes the arguments of :func:`ball_query`, with clouds of one dtype.
     """
     check_finite("ball_query", "xyz", xyz)
     check_finite("ball_query", "center_xyz", center_xyz)
@@ -97,7 +98,8 @@ def three_nn(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     """
     check_pair("three_nn", ("target", target), ("source", source))
     dtype = torch.promote_types(target.dtype, source.dtype)
-    distance, index = three_nn_reference(*working(target, source))
+    op = torch.ops.mmext.three_nn if _extension.LOADED else three_nn_reference
+    distance, index = op(*working(target, source))
     return distance.to(dtype), index
 
 
@@ -135,7 +137,8 @@ def knn(k: int, xyz: Tensor, center_xyz: Tensor | None = None) -> Tensor:
     check_pair("knn", ("center_xyz", center_xyz), ("xyz", xyz))
     if not 1 <= k <= xyz.shape[1]:
         raise ValueError(f"knn: k must be from 1 to the {xyz.shape[1]} points of xyz, got {k}.")
-    return knn_reference(k, *working(xyz, center_xyz))
+    op = torch.ops.mmext.knn if _extension.LOADED else knn_reference
+    return op(k, *working(xyz, center_xyz))
 
 
 def knn_reference(k: int, xyz: Tensor, center_xyz: Tensor) -> Tensor:
@@ -176,3 +179,27 @@ def _nearest(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _rows(points: Tensor) -> int:
     """Return how many rows of a matrix of distances to (B, N, 3) points fit a chunk."""
     return max(1, CHUNK // max(1, points.shape[0] * points.shape[1]))
+
+
+def _fake_ball_query(
+    min_radius: float, max_radius: float, sample_num: int, xyz: Tensor, center_xyz: Tensor
+) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    return xyz.new_empty((*center_xyz.shape[:2], sample_num), dtype=torch.int64)
+
+
+def _fake_three_nn(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """Tell torch.compile and torch.export the shapes of the results."""
+    return target.new_empty(target.shape), target.new_empty(target.shape, dtype=torch.int64)
+
+
+def _fake_knn(k: int, xyz: Tensor, center_xyz: Tensor) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    batch, count, _ = center_xyz.shape
+    return xyz.new_empty((batch, k, count), dtype=torch.int64)
+
+
+if _extension.LOADED:
+    torch.library.register_fake("mmext::ball_query", _fake_ball_query)
+    torch.library.register_fake("mmext::three_nn", _fake_three_nn)
+    torch.library.register_fake("mmext::knn", _fake_knn)

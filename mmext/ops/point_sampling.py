@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from . import _extension
 from ._points import check_finite, check_points, squared_distances, working
 
 # Group-Free-3D and VoteNet take points nearer than 3.2 cm to the origin for padding.
@@ -40,7 +41,9 @@ def furthest_point_sample(
     Source: PointNet++ (Qi et al., 2017), section 3.2.
     """
     _check(points, num_points, start)
-    return furthest_point_sample_reference(points, num_points, start, skip_origin)
+    compiled = _extension.LOADED
+    op = torch.ops.mmext.furthest_point_sample if compiled else furthest_point_sample_reference
+    return op(*working(points), num_points, start, skip_origin)
 
 
 def furthest_point_sample_reference(
@@ -48,28 +51,33 @@ def furthest_point_sample_reference(
 ) -> Tensor:
     """Compute :func:`furthest_point_sample` with plain torch functions, on any device.
 
-    Test oracle and fallback. Takes the arguments of :func:`furthest_point_sample`.
+    Test oracle and fallback. Takes the arguments of :func:`furthest_point_sample`, with points of
+    float32 or float64.
     """
     check_finite("furthest_point_sample", "points", points)
-    (cloud,) = working(points)
-    batch = len(cloud)
+    batch = len(points)
     chosen = torch.full((batch, num_points), start, device=points.device)
     if batch == 0:
         return chosen
-    finite = cloud.isfinite().all(-1)
+    finite = points.isfinite().all(-1)
     allowed = finite
     if skip_origin:
-        allowed = finite & (squared_distances(cloud, cloud.new_zeros(3)).double() > _ORIGIN)
+        allowed = finite & (squared_distances(points, points.new_zeros(3)).double() > _ORIGIN)
     # What may not be chosen is nearer than what coincides with a point chosen before.
-    distance = torch.where(allowed, torch.inf, -1.0).to(cloud)
-    last = cloud[:, start]
+    distance = torch.where(allowed, torch.inf, -1.0).to(points)
+    last = points[:, start]
     for number in range(1, num_points):
-        step = squared_distances(cloud, last[:, None])
+        step = squared_distances(points, last[:, None])
         distance = torch.where(step < distance, step, distance)
         furthest = distance.argmax(-1)
         chosen[:, number] = furthest
-        last = cloud.gather(1, furthest[:, None, None].expand(batch, 1, 3))[:, 0]
+        last = points.gather(1, furthest[:, None, None].expand(batch, 1, 3))[:, 0]
     return chosen
+
+
+def _fake(points: Tensor, num_points: int, start: int, skip_origin: bool) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    return points.new_empty((points.shape[0], num_points), dtype=torch.int64)
 
 
 def _check(points: Tensor, num_points: int, start: int) -> None:
@@ -84,3 +92,7 @@ def _check(points: Tensor, num_points: int, start: int) -> None:
         raise ValueError(
             f"furthest_point_sample: start must be an index of the {count} points, got {start}."
         )
+
+
+if _extension.LOADED:
+    torch.library.register_fake("mmext::furthest_point_sample", _fake)

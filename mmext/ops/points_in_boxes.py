@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from . import _extension
 from ._boxes3d import check_boxes
 from ._points import CHUNK, check_device
 
@@ -35,7 +36,8 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
     check_boxes("points_in_boxes", "boxes", boxes)
     check_device("points_in_boxes", ("boxes", boxes), ("points", points))
     dtype = torch.promote_types(torch.promote_types(points.dtype, boxes.dtype), torch.float32)
-    return points_in_boxes_reference(points.detach().to(dtype), boxes.detach().to(dtype))
+    op = torch.ops.mmext.points_in_boxes if _extension.LOADED else points_in_boxes_reference
+    return op(points.detach().to(dtype), boxes.detach().to(dtype))
 
 
 def points_in_boxes_reference(points: Tensor, boxes: Tensor) -> Tensor:
@@ -52,3 +54,12 @@ def points_in_boxes_reference(points: Tensor, boxes: Tensor) -> Tensor:
         along_w = (cosine * y - sine * x).abs()
         parts.append((along_l <= half[:, 0]) & (along_w <= half[:, 1]) & (z.abs() <= half[:, 2]))
     return torch.cat(parts)
+
+
+def _fake(points: Tensor, boxes: Tensor) -> Tensor:
+    """Tell torch.compile and torch.export the shape of the result."""
+    return points.new_empty((points.shape[0], boxes.shape[0]), dtype=torch.bool)
+
+
+if _extension.LOADED:
+    torch.library.register_fake("mmext::points_in_boxes", _fake)

@@ -1,5 +1,6 @@
 """Conversion of the authors' checkpoints, one function per family of models."""
 
+import argparse
 import inspect
 import os
 import tempfile
@@ -24,6 +25,7 @@ from .cyclegan import convert_cyclegan
 from .deeplabv2 import check_active_rates, convert_deeplabv2
 from .discriminator import convert_discriminator
 from .fcn8s import convert_fcn8s
+from .group_free3d import convert_group_free3d
 from .mi_aod import convert_mi_aod
 from .safe_load import load_untrusted
 from .uformer import convert_uformer
@@ -37,8 +39,14 @@ FAMILIES: dict[str, Callable[..., Conversion]] = {
     "deeplabv2": convert_deeplabv2,
     "discriminator": convert_discriminator,
     "fcn8s": convert_fcn8s,
+    "group-free-3d": convert_group_free3d,
     "mi-aod": convert_mi_aod,
     "uformer": convert_uformer,
+}
+
+# Harmless classes in the files of a family, beside tensors and plain values.
+_ALLOWED: dict[str, tuple[type, ...]] = {
+    "group-free-3d": (argparse.Namespace,),  # the training's command line
 }
 
 # Each compares the model of a config with what a conversion found out, and lists what is wrong.
@@ -64,7 +72,8 @@ def convert_checkpoint(
 
     Args:
         family (str): One of ``FAMILIES``.
-        source (str | os.PathLike): The authors' file: a state dict, or a dict with ``state_dict``.
+        source (str | os.PathLike): The authors' file: a state dict, or a dict with one under
+            ``state_dict`` or ``model``.
         target (str | os.PathLike): Where ``dict(state_dict=..., meta=...)`` goes.
         config (str | os.PathLike | None): A config whose model must take all tensors, and need no
             others; if the file is a part of it (a discriminator, say), that part is meant. Without
@@ -83,7 +92,7 @@ def convert_checkpoint(
     """
     if family not in FAMILIES:
         raise ConversionError(f"unknown family {family!r}, expected one of {sorted(FAMILIES)}")
-    checkpoint = load_untrusted(source, trust=trust)
+    checkpoint = load_untrusted(source, trust=trust, allowed=_ALLOWED.get(family, ()))
     state_dict = _state_dict_of(checkpoint, source)
     conversion = FAMILIES[family](state_dict, **_checked_facts(family, facts or {}))
     problems = [f"unknown tensor: {name}" for name in conversion.unknown]
@@ -115,12 +124,15 @@ def _checked_facts(family: str, facts: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _state_dict_of(checkpoint: Any, source: str | os.PathLike) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint, whether wrapped in ``state_dict`` or not."""
-    state_dict = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    """Return the tensors of a checkpoint, whether in ``state_dict``, in ``model``, or bare."""
+    state_dict = checkpoint if isinstance(checkpoint, dict) else None
+    for key in ("model", "state_dict"):
+        if state_dict is not None and isinstance(state_dict.get(key), dict):
+            state_dict = state_dict[key]
     if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise ConversionError(
             f"{source} holds no state dict: expected a dict of tensors by name, or a dict with "
-            "such a dict under 'state_dict'."
+            "such a dict under 'state_dict' or 'model'."
         )
     return state_dict
 

@@ -8,6 +8,7 @@ only one unless the user says otherwise.
 
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,7 @@ def load_untrusted(
     path: str | os.PathLike | BinaryIO,
     *,
     trust: bool = False,
+    allowed: Sequence[type] = (),
     map_location: Any = "cpu",
 ) -> Any:
     """Load a checkpoint file, refusing anything but tensors and plain values.
@@ -34,6 +36,7 @@ def load_untrusted(
         path: File name or open binary file.
         trust: Read the file with the unrestricted unpickler. Only for files whose origin is known:
             they can run any code.
+        allowed: Classes that the file may hold besides; they must do no harm when they are made.
         map_location: As for :func:`torch.load`.
 
     Returns:
@@ -54,7 +57,8 @@ def load_untrusted(
                 "in the work directory (its file 'last_checkpoint' names the newest one)."
             )
     try:
-        with torch.serialization.safe_globals([] if trust else get_torch_safe_globals()):
+        harmless = [] if trust else [*get_torch_safe_globals(), *allowed]
+        with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location=map_location, weights_only=not trust)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):  # no pickle at all, an HTML page say

@@ -33,11 +33,37 @@
 // templates, so an inner loop that is one needs an entry for each dtype.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define MMEXT_MULTIVERSION __attribute__((target_clones("arch=x86-64-v3", "default")))
+// Without instructions that multiply and add at once, which no pragma keeps GCC from using.
+#define MMEXT_MULTIVERSION_UNFUSED __attribute__((target_clones("avx2", "default")))
 #else
 #define MMEXT_MULTIVERSION
+#define MMEXT_MULTIVERSION_UNFUSED
+#endif
+
+// The first line of a function that calls product().
+#if defined(__clang__)
+#define MMEXT_UNFUSED _Pragma("clang fp contract(off)")
+#else
+#define MMEXT_UNFUSED
 #endif
 
 namespace mmext {
+
+// A product that is rounded before it is added: one instruction for both, which compilers use where
+// the CPU has it, decides near ties differently. What calls it is compiled with
+// MMEXT_MULTIVERSION_UNFUSED, and its first line is MMEXT_UNFUSED.
+template <typename T>
+MMEXT_HOST_DEVICE T product(T a, T b) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(T) == sizeof(double)) {
+    return __dmul_rn(a, b);
+  } else {
+    return __fmul_rn(a, b);
+  }
+#else
+  return a * b;
+#endif
+}
 
 // Asks for elements that will be read, or written; they need not exist.
 template <bool write = false, typename T>

@@ -40,6 +40,20 @@ TORCH_LIBRARY(mmext, m) {
   m.def(
       "_gelu_dwconv_gelu_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias) "
       "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)");
+  m.def(
+      "furthest_point_sample(Tensor points, SymInt num_points, SymInt start, bool skip_origin) "
+      "-> Tensor");
+  m.def(
+      "ball_query(float min_radius, float max_radius, SymInt sample_num, Tensor xyz, "
+      "Tensor center_xyz) -> Tensor");
+  m.def("three_nn(Tensor target, Tensor source) -> (Tensor distance, Tensor index)");
+  m.def("knn(SymInt k, Tensor xyz, Tensor center_xyz) -> Tensor");
+  m.def("box3d_iou(Tensor boxes_a, Tensor boxes_b) -> Tensor");
+  m.def(
+      "_box3d_iou_backward(Tensor grad, Tensor boxes_a, Tensor boxes_b, bool[2] output_mask) "
+      "-> (Tensor grad_a, Tensor grad_b)");
+  m.def("_nms3d_kept(Tensor boxes, Tensor? labels, float iou_threshold) -> Tensor");
+  m.def("points_in_boxes(Tensor points, Tensor boxes) -> Tensor");
   m.def("rotated_iou(Tensor pred, Tensor target, Tensor? mask) -> Tensor");
   m.def(
       "_rotated_iou_backward(Tensor grad, Tensor pred, Tensor target, Tensor? mask, "

@@ -3,11 +3,15 @@
 import importlib
 import warnings
 
+import torch
+
 _REMEDY = (
     "The pure-torch references run instead: same results, many times slower. To mend it, build "
     "the kernels for the torch that is installed: `python setup.py build_ext --inplace` in a "
     "source tree, `pip install --no-build-isolation --force-reinstall --no-deps mmext` otherwise."
 )
+# What builds of an older source lack.
+_NEWEST = "points_in_boxes"
 
 
 def load() -> bool:
@@ -24,6 +28,12 @@ def load() -> bool:
     except ImportError as error:
         warnings.warn(
             f"mmext's compiled ops are built but do not load: {error}. {_REMEDY}", stacklevel=2
+        )
+        return False
+    if not hasattr(torch.ops.mmext, _NEWEST):
+        warnings.warn(
+            f"mmext's compiled ops were built before {_NEWEST} was written. {_REMEDY}",
+            stacklevel=2,
         )
         return False
     return True

@@ -59,6 +59,19 @@ def rotated_iou_reference(pred: Tensor, target: Tensor, mask: Tensor | None = No
         safe = pred.new_tensor([0.0, 0.0, 1.0, 1.0, 0.0])
         pred, target = (torch.where(mask[:, None], boxes, safe) for boxes in (pred, target))
 
+    overlap = rotated_overlap_reference(pred, target)
+    sides = [boxes[:, 2:4] + (-boxes[:, 2:4]).clamp(min=0).detach() for boxes in (pred, target)]
+    union = sides[0].prod(-1) + (sides[1].prod(-1) - overlap)
+    iou = torch.where(union > 0, overlap / torch.where(union > 0, union, 1), 0)
+    iou = iou + 0 * (pred + target).sum(-1)  # NaN where a box is not finite
+    return (iou if mask is None else torch.where(mask, iou, 0)).to(dtype)
+
+
+def rotated_overlap_reference(pred: Tensor, target: Tensor) -> Tensor:
+    """Return the area that pairs of (N, 5) rboxes of float32 or float64 share, differentiable.
+
+    Where boxes have edges on one line the gradient is the mean that :func:`rotated_iou` describes.
+    """
     p = _turned(pred, torch.round(pred[:, 4].detach() / (torch.pi / 2)))
     t = _turned(target, torch.round(target[:, 4].detach() / (torch.pi / 2)))
     t = _turned(t, torch.round((t[:, 4] - p[:, 4]).detach() / (torch.pi / 2)))
@@ -71,12 +84,7 @@ def rotated_iou_reference(pred: Tensor, target: Tensor, mask: Tensor | None = No
         0.5 * (_outward(p, way.length_p, way.middle_p) + _outward(t, way.length_t, way.middle_t))
         for way in (pieces, other)
     )
-    overlap = overlap + (moved - moved.detach())
-    sides = [boxes[:, 2:4] + (-boxes[:, 2:4]).clamp(min=0).detach() for boxes in (p, t)]
-    union = sides[0].prod(-1) + (sides[1].prod(-1) - overlap)
-    iou = torch.where(union > 0, overlap / torch.where(union > 0, union, 1), 0)
-    iou = iou + 0 * (pred + target).sum(-1)  # NaN where a box is not finite
-    return (iou if mask is None else torch.where(mask, iou, 0)).to(dtype)
+    return overlap + (moved - moved.detach())
 
 
 class _Pieces(NamedTuple):

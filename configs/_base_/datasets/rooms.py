@@ -1,0 +1,70 @@
+"""Rendered scans of rooms, oriented boxes of 10 classes: 300 scenes to train on, 60 others to test.
+
+Written by ``python tools/dataset_converters/rooms.py``. ``rooms_aligned.py`` has the same scenes
+with axis-aligned boxes; ``rooms_oriented_other.pkl`` has rooms of another style.
+"""
+
+data_root = "data/rooms/"
+metainfo = dict(
+    classes=(
+        "bed",
+        "sofa",
+        "chair",
+        "table",
+        "desk",
+        "night_stand",
+        "drawer",
+        "dresser",
+        "cabinet",
+        "bookshelf",
+    )
+)
+train_pipeline = [
+    dict(type="mmext.LoadPoints"),
+    dict(type="mmext.LoadIndoorAnnotations"),
+    dict(type="mmext.PointSegMap"),
+    dict(type="mmext.AssignPointInstances"),
+    dict(type="mmext.RandomFlip3D"),
+    # Rooms are turned at random, so that any angle is as likely as another.
+    dict(type="mmext.GlobalRotScale", rot_range=(-3.1416, 3.1416), scale_range=(0.9, 1.1)),
+    dict(type="mmext.PointSample", num_points=4096),
+    dict(type="mmext.PackIndoorInputs"),
+]
+test_pipeline = [
+    dict(type="mmext.LoadPoints"),
+    dict(type="mmext.LoadIndoorAnnotations", with_masks=False),
+    dict(type="mmext.PointSample", num_points=4096, seed=0),
+    dict(type="mmext.PackIndoorInputs"),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(
+        type="mmext.IndoorDet3DDataset",
+        data_root=data_root,
+        ann_file="rooms_oriented_train.pkl",
+        metainfo=metainfo,
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="mmext.IndoorDet3DDataset",
+        data_root=data_root,
+        ann_file="rooms_oriented_val.pkl",
+        metainfo=metainfo,
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="mmext.IndoorMetric")
+test_evaluator = val_evaluator

@@ -1,0 +1,13 @@
+"""Group-Free-3D (arXiv 2104.00678) on ScanNet V2, 6 layers, 256 candidates.
+
+Published: mAP@0.25 / 0.5 67.3 / 48.9.
+
+python tools/train.py configs/group_free3d/group-free3d_l6-o256_scannet.py
+"""
+
+_base_ = [
+    "../_base_/indoor3d_runtime.py",
+    "../_base_/datasets/scannet3d.py",
+    "../_base_/models/group_free3d_scannet.py",
+    "../_base_/schedules/group_free3d_scannet.py",
+]

@@ -30,6 +30,8 @@ schedule = dict(
             discriminators=dict(a=discriminator, b=discriminator),
             cycle_weight=1.0,
             identity_weight=0.0,
+            # A tenth of the published weights, as the cycle term has.
+            semantic=dict(translation_weight=0.01, reconstruction_weight=1.0),
         ),
         optim_wrapper=dict(generators=adam, discriminators=adam),
         param_scheduler=[

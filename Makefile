@@ -62,3 +62,4 @@ bench: env
 	python tools/benchmarks/rotated_iou.py
 	python tools/benchmarks/gaussian_distance.py
 	python tools/benchmarks/uformer_ops.py
+	python tools/benchmarks/points3d.py

@@ -248,6 +248,22 @@ def test_compiles_without_graph_breaks():
         )
 
 
+class _Best(torch.nn.Module):
+    def forward(self, pred, target):
+        return box3d_iou(pred, target).amax(1)
+
+
+@needs_extension
+def test_exports():
+    rows = torch.export.Dim("rows", min=2)
+    program = torch.export.export(
+        _Best(), (boxes(6), boxes(5, seed=1)), dynamic_shapes=({0: rows}, None)
+    )
+    assert "mmext.box3d_iou" in program.graph_module.code
+    other = boxes(9), boxes(5, seed=1)
+    assert program.module()(*other).equal(_Best()(*other))
+
+
 @needs_extension
 def test_several_threads_give_the_same():
     a, b = boxes(300), boxes(200, seed=1)

@@ -207,6 +207,13 @@ def test_a_missing_extension_warns_once(error, message, monkeypatch):
     assert "build_ext --inplace" in str(caught[0].message)
 
 
+@needs_extension
+def test_an_extension_of_an_older_source_is_not_used(monkeypatch):
+    monkeypatch.setattr(_extension, "_NEWEST", "an_op_of_tomorrow")
+    with pytest.warns(UserWarning, match="built before an_op_of_tomorrow was written.*build_ext"):
+        assert _extension.load() is False
+
+
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc (a CUDA toolkit) is not installed")
 def test_cuda_kernels_compile_without_torch(tmp_path):
     source = CSRC / "deform_conv" / "deform_conv.cu"

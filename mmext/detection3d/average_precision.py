@@ -82,20 +82,28 @@ def match_scene(
         truth_labels: (G,) their classes.
     """
     iou, target = np.zeros(len(labels)), np.zeros(len(labels), np.int64)
-    boxes, truth = boxes.double(), truth.double()
-    # Boxes farther apart than the spheres around them share nothing: most pairs are.
-    radii = [0.5 * part[:, 3:6].norm(dim=1) for part in (boxes, truth)]
-    near = torch.cdist(boxes[:, :3], truth[:, :3]) <= radii[0][:, None] + radii[1] + 1e-6
-    possible = near.numpy() & (np.asarray(labels)[:, None] == np.asarray(truth_labels))
-    rows = np.flatnonzero(possible.any(axis=1))
-    if len(rows):
-        first, back = _distinct(boxes[rows].numpy())
-        found = np.where(possible[rows], box3d_iou(boxes[rows[first]], truth).numpy()[back], -1)
-        best = found.argmax(axis=1)  # of equal ones the first, as in the official code
-        iou[rows], target[rows] = found[np.arange(len(rows)), best], best
+    first, back = _distinct(boxes.double().numpy())
+    found = _iou_table(boxes.double()[first], truth.double())
+    for label in np.unique(truth_labels):
+        rows, objects = np.flatnonzero(labels == label), np.flatnonzero(truth_labels == label)
+        if len(rows):
+            part = found[np.ix_(back[rows], objects)]
+            best = part.argmax(axis=1)  # of equal ones the first, as in the official code
+            iou[rows], target[rows] = part[np.arange(len(rows)), best], objects[best]
     return SceneMatches(
         np.asarray(labels, np.int64), np.asarray(scores), iou, target, np.asarray(truth_labels)
     )
+
+
+def _iou_table(boxes: Tensor, truth: Tensor) -> np.ndarray:
+    """Return the (N, G) IoU of (N, 7) and (G, 7) boxes."""
+    # Boxes farther apart than the spheres around them share nothing: most detections are.
+    radii = [0.5 * part[:, 3:6].norm(dim=1) for part in (boxes, truth)]
+    near = torch.cdist(boxes[:, :3], truth[:, :3]) <= radii[0][:, None] + radii[1] + 1e-6
+    table, rows = np.zeros(near.shape), near.any(dim=1).numpy()
+    if rows.any():
+        table[rows] = box3d_iou(boxes[rows], truth).numpy()
+    return table
 
 
 def _distinct(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

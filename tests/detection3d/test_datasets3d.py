@@ -2,8 +2,8 @@
 
 import os
 import pickle
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -216,19 +216,18 @@ def test_point_files(tmp_path):
         read_points(str(tmp_path / "broken.npy"), 6)
 
 
-def run_converter(*args):
+def convert(monkeypatch, *args):
     tool = Path(__file__).resolve().parents[2] / "tools/dataset_converters/indoor3d.py"
-    return subprocess.run(
-        [sys.executable, tool, *map(str, args)], capture_output=True, text=True, check=False
-    )
+    monkeypatch.setattr(sys, "argv", [tool.name, *map(str, args)])
+    runpy.run_path(str(tool), run_name="__main__")
 
 
-def test_converter(tmp_path):
+def test_converter(tmp_path, monkeypatch, capsys):
     write_votenet_scannet(tmp_path / "scannet")
-    ran = run_converter("scannet", tmp_path / "scannet", tmp_path / "scannet.pkl")
-    assert ran.returncode == 0, ran.stderr
-    assert "read 1 of 1 scenes" in ran.stdout
-    assert "1 scenes, 2 boxes" in ran.stdout
+    convert(monkeypatch, "scannet", tmp_path / "scannet", tmp_path / "scannet.pkl")
+    printed = capsys.readouterr().out
+    assert "read 1 of 1 scenes" in printed
+    assert "1 scenes, 2 boxes" in printed
     prefix = dict.fromkeys(("pts", "pts_instance_mask", "pts_semantic_mask"), "scannet")
     data = ScanNetDet3DDataset(data_root=str(tmp_path), data_prefix=prefix, ann_file="scannet.pkl")
     np.testing.assert_allclose(data[0]["boxes"], ALIGNED, rtol=1e-6)
@@ -236,16 +235,13 @@ def test_converter(tmp_path):
     assert Path(data[0]["instance_mask_path"]).is_file()
 
     old = write_version2(tmp_path / "old", BOXES * (1, 1, 1, 1, 1, 1, -1))
-    ran = run_converter("sunrgbd", old, tmp_path / "new.pkl", "--clockwise")
-    assert ran.returncode == 0, ran.stderr
+    convert(monkeypatch, "sunrgbd", old, tmp_path / "new.pkl", "--clockwise")
     np.testing.assert_allclose(read_infos(str(tmp_path / "new.pkl")).records[0]["boxes"], BOXES)
 
     version1 = write_version1(tmp_path / "version1")
-    ran = run_converter("scannet", version1, tmp_path / "version1" / "new.pkl")
-    assert ran.returncode == 0, ran.stderr
+    convert(monkeypatch, "scannet", version1, tmp_path / "version1" / "new.pkl")
     data = ScanNetDet3DDataset(data_root=str(tmp_path / "version1"), ann_file="new.pkl")
     assert Path(data[0]["points_path"]).is_file()
     shutil.rmtree(tmp_path / "version1")
-    ran = run_converter("scannet", version1, tmp_path / "new.pkl")
-    assert ran.returncode == 1
-    assert "does not exist" in ran.stderr
+    with pytest.raises(SystemExit, match=r"indoor3d: .*does not exist"):
+        convert(monkeypatch, "scannet", version1, tmp_path / "new.pkl")

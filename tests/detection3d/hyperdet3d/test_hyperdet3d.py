@@ -177,7 +177,7 @@ def test_fusion_with_weights_that_are_there(fusion):
         torch.nn.init.normal_(parameter)
     base = torch.randn(3, 6, 6, dtype=torch.float64)
     centres, features = torch.rand(2, 9, 3).double(), torch.rand(2, 6, 9).double()
-    weights = hyper(centres, features, base).weight[1, 2].flatten(0, 1)
+    weights = hyper(centres, features, base).weight[-1, 2].flatten(0, 1)  # agnostic: of one
     parts = [base[2]]
     if fusion != "specific":
         parts.append(hyper.agnostic(hyper.agnostic_bank[2].mean(0) + hyper.place[2]).flatten(0, 1))

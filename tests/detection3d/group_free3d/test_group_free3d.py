@@ -173,7 +173,7 @@ def box(x, size=1.0):
 @pytest.mark.parametrize("per_class", [True, False])
 def test_detections_by_hand(per_class):
     boxes = torch.tensor([box(0), box(0.1), box(0.2), box(5), box(9)])
-    objectness = torch.tensor([0.5, 0.9, 0.8, 0.7, 0.6])
+    objectness = torch.tensor([0.5, 0.9, 0.7, 0.8, 0.6])
     classes = torch.tensor([[0.8, 0.2], [0.7, 0.3], [0.1, 0.9], [0.6, 0.4], [0.5, 0.5]])
     # Five points in each box but the last, which has four.
     points = torch.tensor([[0.0, 0, 0]] * 5 + [[5.0, 0, 0]] * 5 + [[9.0, 0, 0]] * 4)
@@ -181,11 +181,11 @@ def test_detections_by_hand(per_class):
     # The first box loses to the second, which is of its class; the third is of another.
     if per_class:
         assert found.labels_3d.tolist() == [0, 0, 0, 1, 1, 1]
-        expected = [0.9 * 0.7, 0.8 * 0.1, 0.7 * 0.6, 0.9 * 0.3, 0.8 * 0.9, 0.7 * 0.4]
+        expected = [0.9 * 0.7, 0.7 * 0.1, 0.8 * 0.6, 0.9 * 0.3, 0.7 * 0.9, 0.8 * 0.4]
         kept = torch.tensor([box(0.1), box(0.2), box(5)] * 2)
     else:
         assert found.labels_3d.tolist() == [0, 0, 1]
-        expected, kept = [0.9, 0.7, 0.8], torch.tensor([box(0.1), box(5), box(0.2)])
+        expected, kept = [0.9, 0.8, 0.7], torch.tensor([box(0.1), box(5), box(0.2)])
     np.testing.assert_allclose(found.scores_3d, expected, rtol=1e-6)
     assert torch.equal(found.bboxes_3d.tensor, kept)
 

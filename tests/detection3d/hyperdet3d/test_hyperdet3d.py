@@ -169,6 +169,25 @@ def test_fusion_and_heads_by_loops(block_diagonal):
             torch.testing.assert_close(out[scene][:, rows], part @ matrix.T + bias)
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_fusion_with_weights_that_are_there(fusion):
+    options = dict(position="ffn_in", num_heads=2, block_diagonal=False, fusion=fusion)
+    hyper = SceneHypernetwork(6, 3, **options, **SMALL).double()
+    for parameter in hyper.parameters():
+        torch.nn.init.normal_(parameter)
+    base = torch.randn(3, 6, 6, dtype=torch.float64)
+    centres, features = torch.rand(2, 9, 3).double(), torch.rand(2, 6, 9).double()
+    weights = hyper(centres, features, base).weight[-1, 2].flatten(0, 1)  # agnostic: of one
+    parts = [base[2]]
+    if fusion != "specific":
+        parts.append(hyper.agnostic(hyper.agnostic_bank[2].mean(0) + hyper.place[2]).flatten(0, 1))
+    if fusion != "agnostic":
+        asked, _ = hyper.attention(hyper.encoder(centres))
+        parts.append(hyper.specific(asked[1] + hyper.place[2]).flatten(0, 1))
+    expected = (parts[0] + parts[1]) * parts[2] if fusion == "mul" else sum(parts)
+    torch.testing.assert_close(weights, expected)
+
+
 def test_weights_follow_the_scene():
     points, _ = tiny_scenes()
     model = stir(detector())

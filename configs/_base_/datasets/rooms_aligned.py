@@ -4,21 +4,8 @@ Written by ``python tools/dataset_converters/rooms.py``. The scenes of ``rooms.p
 their walls; ``rooms_aligned_other.pkl`` has rooms of another style.
 """
 
-data_root = "data/rooms/"
-metainfo = dict(
-    classes=(
-        "bed",
-        "sofa",
-        "chair",
-        "table",
-        "desk",
-        "night_stand",
-        "drawer",
-        "dresser",
-        "cabinet",
-        "bookshelf",
-    )
-)
+_base_ = ["rooms.py"]
+
 train_pipeline = [
     dict(type="mmext.LoadPoints"),
     dict(type="mmext.LoadIndoorAnnotations"),
@@ -44,33 +31,9 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(
-        type="mmext.IndoorDet3DDataset",
-        data_root=data_root,
-        ann_file="rooms_aligned_train.pkl",
-        metainfo=metainfo,
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(ann_file="rooms_aligned_train.pkl", pipeline=train_pipeline),
 )
 val_dataloader = dict(
-    batch_size=4,
-    num_workers=0,
-    persistent_workers=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="mmext.IndoorDet3DDataset",
-        data_root=data_root,
-        ann_file="rooms_aligned_val.pkl",
-        metainfo=metainfo,
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    dataset=dict(ann_file="rooms_aligned_val.pkl", pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="mmext.IndoorMetric")
-test_evaluator = val_evaluator

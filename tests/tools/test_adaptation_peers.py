@@ -3,7 +3,7 @@
 import pytest
 
 METHODS = ("source-only", "translation", "adversarial", "self-training", "bdl", "oracle")
-DATA = ("streets", "camvid_dusk", "camvid_idd")
+DATA = ("streets", "camvid_dusk", "camvid_idd", "camvid_dusk_idd")
 
 
 @pytest.fixture(scope="module")

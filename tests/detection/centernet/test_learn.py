@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> Path:
     [
         ("centernetpp/centernetpp-fast_efflite0_fpn_trees.py", 60, group_without_check),
         ("centernetpp/centernetpp_efflite0_fpn_trees.py", 60, group_without_check),
-        ("centernet_triplet/centernet-triplet_efflite0_trees.py", 160, pair_without_check),
+        ("centernet_triplet/centernet-triplet_efflite0_trees.py", 240, pair_without_check),
     ],
     ids=["fast", "full", "triplet"],
 )

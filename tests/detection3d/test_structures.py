@@ -96,7 +96,10 @@ def test_augmentations_move_the_corners_as_points(boxes):
         )
         np.testing.assert_allclose(found, wanted, atol=1e-8, err_msg=name)
     # The front stays the front: a mirrored chair's back is still behind.
-    front = lambda found: found.corners[:, [0, 1]].mean(dim=1)  # noqa: E731
+
+    def front(found):
+        return found.corners[:, [0, 1]].mean(dim=1)
+
     for axis, signs in (("x", [-1, 1, 1]), ("y", [1, -1, 1])):
         torch.testing.assert_close(
             front(boxes.flip(axis)), front(boxes) * corners.new_tensor(signs)

@@ -12,6 +12,9 @@ TORCH_LIBRARY(mmext, m) {
   m.def(
       "_biased_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor bias, "
       "int num_heads) -> (Tensor grad_q, Tensor grad_k, Tensor grad_v, Tensor grad_bias)");
+  m.def(
+      "_count_class_pairs(Tensor pred, Tensor target, int num_classes, int ignore_index) "
+      "-> Tensor");
   m.def("corner_pool(Tensor x, str mode) -> Tensor");
   m.def("_corner_pool_backward(Tensor grad, Tensor x, str mode) -> Tensor");
   m.def(

@@ -2,6 +2,7 @@
 
 from .biased_attention import biased_attention
 from .box3d_iou import box3d_iou
+from .confusion_matrix import confusion_matrix
 from .corner_pool import corner_pool
 from .deform_conv import deform_conv2d
 from .deform_conv_layers import DCN, DCNv2
@@ -20,6 +21,7 @@ __all__ = [
     "ball_query",
     "biased_attention",
     "box3d_iou",
+    "confusion_matrix",
     "corner_pool",
     "deform_conv2d",
     "furthest_point_sample",

@@ -11,7 +11,7 @@ _REMEDY = (
     "source tree, `pip install --no-build-isolation --force-reinstall --no-deps mmext` otherwise."
 )
 # What builds of an older source lack.
-_NEWEST = "points_in_boxes"
+_NEWEST = "_count_class_pairs"
 
 
 def load() -> bool:

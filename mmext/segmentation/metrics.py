@@ -6,100 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from mmext.ops import confusion_matrix
 from mmext.registry import METRICS
 
 from .datasets.class_sets import CLASS_SETS, IGNORE, ClassSet
 
 Rows = dict[str, dict[str, float]]
-
-
-def confusion_matrix(
-    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int = IGNORE
-) -> Tensor:
-    """Count how often pixels of one class are taken for another.
-
-    Args:
-        pred: (H, W) classes, integers.
-        target: (H, W) classes, integers, on the same device.
-        num_classes: Number of classes, C.
-        ignore_index: Pixels of this target are left out.
-
-    Returns:
-        (C, C) int64 on the device of ``pred``: target by prediction.
-
-    Raises:
-        ValueError: Sizes differ, or there are classes out of range.
-    """
-    if pred.shape != target.shape:
-        raise ValueError(
-            f"the prediction is {tuple(pred.shape)}, the target {tuple(target.shape)} pixels: "
-            "expected equal sizes (the segmentor resizes its prediction to ori_shape)"
-        )
-    countable = pred.device.type == "cpu" and pred.numel() < 2**24
-    fitting = max(num_classes, ignore_index) < 256 and ignore_index >= 0
-    if countable and fitting and _are_bytes(pred) and _are_bytes(target):
-        matrix = _count_bytes(pred, target, num_classes, ignore_index)
-    else:
-        matrix = _count_cells(pred, target, num_classes, ignore_index)
-    if matrix is None:
-        raise ValueError(
-            f"the prediction has the classes {_list(pred)}, the target {_list(target)}; expected 0 "
-            f"to {num_classes - 1}, and {ignore_index} for ignored pixels of the target"
-        )
-    return matrix
-
-
-def _list(classes: Tensor) -> str:
-    """Return which classes occur, the lowest and the highest ones of many."""
-    found = classes.unique().tolist()
-    return str(found) if len(found) <= 40 else f"{found[:3]} to {found[-3:]}"
-
-
-def _are_bytes(classes: Tensor) -> bool:
-    if classes.dtype == torch.uint8:
-        return True
-    low, high = classes.aminmax()
-    return bool(low >= 0 and high < 256)
-
-
-def _count_cells(
-    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
-) -> Tensor | None:
-    """Count on any device; None if a class is out of range."""
-    ignored = target == ignore_index
-    wrong = (pred < 0) | (pred >= num_classes) | ((target < 0) | (target >= num_classes)) & ~ignored
-    if wrong.any():
-        return None
-    # Ignored pixels are counted in the first bin, which is faster than picking the others out.
-    cell = target.to(torch.int32) * num_classes
-    cell += pred.to(torch.int32)
-    cell += 1
-    cell *= ~ignored
-    bins = torch.bincount(cell.flatten(), minlength=num_classes**2 + 1)
-    return bins[1:].reshape(num_classes, num_classes)
-
-
-def _count_bytes(
-    pred: Tensor, target: Tensor, num_classes: int, ignore_index: int
-) -> Tensor | None:
-    """Count pairs of bytes in memory with OpenCV's histogram; None as above."""
-    pairs = np.multiply(target.to(torch.uint8).numpy(), 256, dtype=np.uint16)
-    pairs += pred.to(torch.uint8).numpy()
-    # Counts are floats, exact below 2**24.
-    counts = cv2.calcHist([pairs], [0], None, [2**16], [0, 2**16]).reshape(256, 256)
-    wrong = counts[:, num_classes:].any()
-    counts[ignore_index] = 0
-    if wrong or counts[num_classes:].any():
-        return None
-    return torch.from_numpy(counts[:num_classes, :num_classes].astype(np.int64))
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:

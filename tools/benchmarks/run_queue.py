@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def run_all(commands: dict[Path, list[str]], jobs: int, threads: int) -> None:
     print(f"{len(commands) - len(waiting)} of {len(commands)} runs are finished", flush=True)
     total, started = len(waiting), time.time()
     active: dict[subprocess.Popen, Path] = {}
+    # Without a handler SIGTERM would end this process alone and leave its runs behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     try:
         while waiting or active:
             while waiting and len(active) < jobs:

@@ -56,11 +56,13 @@ def build(sources: int, shared: bool) -> tuple[MultiSourceAdaptation, OptimWrapp
     return model, build_optim_wrapper(model, base.optim_wrapper)
 
 
-def make_batch(sources: int) -> dict:
-    """Draw a batch as mmext's loader gives it."""
+def make_batch(sources: int, targets: int = 1) -> dict:
+    """Draw a batch as mmext's loader gives it: domains s0, s1, ... and t0, t1, ..."""
     batch = dict(inputs={}, data_samples={})
-    for name in [*(f"s{k}" for k in range(sources)), "target"]:
-        role = "target" if name == "target" else "source"
+    roles = {f"s{k}": "source" for k in range(sources)} | {
+        f"t{k}": "target" for k in range(targets)
+    }
+    for name, role in roles.items():
         samples = [SegDataSample(metainfo=dict(role=role, img_shape=SIZE)) for _ in range(2)]
         for sample in samples if role == "source" else ():
             sample.gt_sem_seg = PixelData(data=torch.randint(0, 9, (1, *SIZE)))
@@ -79,7 +81,7 @@ def one_by_one(model: MultiSourceAdaptation, inputs: dict, samples: dict) -> Ten
         total = total + loss.detach()
 
     def full(name: str) -> Tensor:
-        return enlarged_logits(raw_logits(members[name], inputs["target"]), SIZE, False)
+        return enlarged_logits(raw_logits(members[name], inputs["t0"]), SIZE, False)
 
     for name, member in members.items():
         add(member.parse_losses(member.loss(inputs[name], samples[name]))[0])

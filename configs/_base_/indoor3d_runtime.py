@@ -14,6 +14,7 @@ default_hooks = dict(
         rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    visualization=dict(type="mmext.SceneVisualizationHook"),
 )
 
 env_cfg = dict(

@@ -15,6 +15,7 @@ from .loading import (
 from .metrics import IndoorMetric
 from .packing import PackIndoorInputs, PointsPreprocessor
 from .scene_check import check_indoor_dataset
+from .visualization import SceneVisualizationHook
 
 __all__ = [
     "AppendHeight",
@@ -37,5 +38,6 @@ __all__ = [
     "RandomFlip3D",
     "SUNRGBDDet3DDataset",
     "ScanNetDet3DDataset",
+    "SceneVisualizationHook",
     "check_indoor_dataset",
 ]

@@ -1,7 +1,5 @@
 """The benchmark of several domains: configs of all runs, rows of the table."""
 
-from pathlib import Path
-
 import pytest
 
 from mmext.engine.preflight import walk
@@ -98,8 +96,3 @@ def test_rows_of_the_table(peers):
         dict(day=42.0, fog=22.0, mean=32.0),
     ]
     assert rows["separate experts"] == [dict(day=60.0, fog=50.0, mean=55.0)]
-
-
-def test_runs_are_told_by_their_folders(peers):
-    folder = peers.run_folder(Path("out"), "only-game", "streets_two_sources", 2)
-    assert folder == Path("out/streets_two_sources-only-game-2")

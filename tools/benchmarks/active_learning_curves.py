@@ -11,14 +11,13 @@ What is finished stays in ``--out``, where ``tools/al_report.py`` writes tables 
 interrupted benchmark goes on where it stopped, also in the middle of a campaign.
 """
 
-import argparse
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from mmengine.config import Config
-from run_queue import ROOT, run_all, set_up, write_json
+from run_queue import ROOT, runs_parser, set_up, train_runs, write_json
 
 CONFIGS = {
     "random": "active_learning/retinanet_efflite0_al-shapes_random.py",
@@ -51,12 +50,11 @@ def load_config(method: str, data: str, seed: int, work_dir: Path) -> Config:
     return cfg
 
 
-def run_one(method: str, data: str, seed: int, args: argparse.Namespace) -> None:
+def run_one(method: str, data: str, seed: int, folder: Path, threads: int) -> None:
     """Run a campaign in this process; write ``result.json`` when all of it is done."""
-    set_up(args.threads, "mmdet")
+    set_up(threads, "mmdet")
     from mmext.engine import Runner
 
-    folder = run_folder(args.out, method, data, seed)
     cfg = load_config(method, data, seed, folder)
     resumed, start = cfg.resume, time.process_time()
     Runner.from_cfg(cfg).train()
@@ -64,51 +62,17 @@ def run_one(method: str, data: str, seed: int, args: argparse.Namespace) -> None
     write_json(folder / "result.json", dict(method=method, data=data, seed=seed, minutes=minutes))
 
 
-def run_folder(out: Path, method: str, data: str, seed: int) -> Path:
-    """Return the folder of one campaign."""
-    return out / f"{data}-{method}-{seed}"
-
-
-def command_of(run: tuple[str, str, int], args: argparse.Namespace) -> list[str]:
-    """Return the command of one campaign in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--run", *map(str, run)]
-    return [*command, "--threads", str(args.threads), "--out", str(args.out.resolve())]
-
-
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=DATA, default=["al_shapes"])
-    parser.add_argument("--methods", nargs="+", choices=CONFIGS, default=list(CONFIGS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--metric", default="coco/bbox_mAP_50", help="what the report shows")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each campaign")
-    parser.add_argument("--jobs", type=int, default=1, help="campaigns side by side")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/active_learning_curves"))
-    parser.add_argument(
-        "--run", nargs=3, metavar=("METHOD", "DATA", "SEED"), help=argparse.SUPPRESS
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """Run the benchmark, or (``--run``) one of its campaigns."""
-    args = parse_args()
-    if args.run:
-        method, data, seed = args.run
-        run_one(method, data, int(seed), args)
-        return
+    parser = runs_parser(__doc__, data=DATA, methods=tuple(CONFIGS))
+    parser.add_argument("--metric", default="coco/bbox_mAP_50", help="what the report shows")
+    args = parser.parse_args()
     runs = [(m, d, s) for s in args.seeds for d in args.data for m in args.methods]
-    commands = {run_folder(args.out, *run): command_of(run, args) for run in runs}
-    run_all(commands, args.jobs, args.threads)
+    folders = train_runs(__file__, args, runs, run_one)
     for data in args.data:
-        folders = [
-            run_folder(args.out, method, data, seed)
-            for method in args.methods
-            for seed in args.seeds
-        ]
-        out = args.out / f"{data}-report"
-        report = [sys.executable, ROOT / "tools" / "al_report.py", *folders, "--out", out]
+        campaigns = [folders[m, data, s] for m in args.methods for s in args.seeds]
+        out = campaigns[0].parent / f"{data}-report"
+        report = [sys.executable, ROOT / "tools" / "al_report.py", *campaigns, "--out", out]
         subprocess.run([*report, "--metric", args.metric], check=True)
 
 

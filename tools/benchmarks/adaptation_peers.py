@@ -10,15 +10,12 @@ interrupted benchmark goes on where it stopped, also in the middle of a schedule
     python tools/benchmarks/adaptation_peers.py --data streets --seeds 0 1 2
 """
 
-import argparse
 import copy
-import json
 import statistics
-import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from run_queue import ROOT, run_all, set_up, train, write_json
+from run_queue import ROOT, read_results, runs_parser, set_up, train, train_runs, write_json
 
 METHODS = ("source-only", "translation", "adversarial", "self-training", "bdl", "oracle")
 DATA = ("streets", "camvid_dusk", "camvid_idd", "camvid_dusk_idd")
@@ -74,28 +71,16 @@ def show_data(cfg: Config, data: Config, labelled: str) -> None:
         model.discriminator.num_classes = data.num_classes
 
 
-def run_one(method: str, data: str, seed: int, args: argparse.Namespace) -> None:
+def run_one(method: str, data: str, seed: int, folder: Path, threads: int) -> None:
     """Train and test once in this process; write ``result.json`` when all of it is done."""
-    set_up(args.threads, "mmseg")
+    set_up(threads, "mmseg")
     from mmext.engine import Runner
 
-    folder = run_folder(args.out, method, data, seed)
     cfg = load_config(method, data, seed, folder)
     minutes = train(cfg)
     figures = Runner.from_cfg(cfg).test()
     result = dict(method=method, data=data, seed=seed, minutes=minutes, mIoU=figures["mIoU"])
     write_json(folder / "result.json", result)
-
-
-def run_folder(out: Path, method: str, data: str, seed: int) -> Path:
-    """Return the folder of one run."""
-    return out / f"{data}-{method}-{seed}"
-
-
-def command_of(run: tuple[str, str, int], args: argparse.Namespace) -> list[str]:
-    """Return the command of one run in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--run", *map(str, run)]
-    return [*command, "--threads", str(args.threads), "--out", str(args.out.resolve())]
 
 
 def gap_shares(results: list[dict]) -> dict[tuple[str, int], float]:
@@ -136,35 +121,13 @@ def with_range(values: list[float], digits: int, unit: str = "") -> str:
     return text
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=DATA, default=["streets"])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/adaptation_peers"))
-    parser.add_argument(
-        "--run", nargs=3, metavar=("METHOD", "DATA", "SEED"), help=argparse.SUPPRESS
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """Run the benchmark, or (``--run``) one of its runs."""
-    args = parse_args()
-    if args.run:
-        method, data, seed = args.run
-        run_one(method, data, int(seed), args)
-        return
+    args = runs_parser(__doc__, data=DATA, methods=METHODS).parse_args()
     runs = [(m, d, s) for s in args.seeds for d in args.data for m in args.methods]
-    commands = {run_folder(args.out, *run): command_of(run, args) for run in runs}
-    run_all(commands, args.jobs, args.threads)
+    folders = train_runs(__file__, args, runs, run_one)
     for data in args.data:
-        folders = [run_folder(args.out, *run) for run in runs if run[1] == data]
-        results = [json.loads((folder / "result.json").read_text()) for folder in folders]
-        print(f"\n{data}\n\n{markdown_table(results)}", flush=True)
+        print(f"\n{data}\n\n{markdown_table(read_results(folders, data))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ What is finished stays in ``--out``, where ``<data>.md`` and ``<data>.csv`` are 
 interrupted benchmark goes on where it stopped, also in the middle of a schedule.
 """
 
-import argparse
 import copy
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from run_queue import ROOT, run_all, set_up, train, write_json
+from run_queue import ROOT, read_results, runs_parser, set_up, train, train_runs, write_json
 
 FEW = 20
 """How many labelled images of each target semi-supervised methods get."""
@@ -183,12 +181,11 @@ def fit_model(cfg: Config, domains: Config) -> None:
             node["num_classes"] = domains.num_classes
 
 
-def run_one(name: str, data: str, seed: int, args: argparse.Namespace) -> None:
+def run_one(name: str, data: str, seed: int, folder: Path, threads: int) -> None:
     """Train and test once in this process; write ``result.json`` when all of it is done."""
-    set_up(args.threads, "mmseg")
+    set_up(threads, "mmseg")
     from mmext.engine import Runner
 
-    folder = run_folder(args.out, name, data, seed)
     cfg = load_config(name, data, seed, folder)
     minutes = train(cfg)
     rows = {name: Runner.from_cfg(copy.deepcopy(cfg)).test()}
@@ -199,17 +196,6 @@ def run_one(name: str, data: str, seed: int, args: argparse.Namespace) -> None:
             rows[f"{name}, model of {member}"] = Runner.from_cfg(copy.deepcopy(cfg)).test()
     result = dict(method=name, data=data, seed=seed, minutes=minutes, rows=rows)
     write_json(folder / "result.json", result)
-
-
-def run_folder(out: Path, name: str, data: str, seed: int) -> Path:
-    """Return the folder of one run."""
-    return out / f"{data}-{name}-{seed}"
-
-
-def command_of(run: tuple[str, str, int], args: argparse.Namespace) -> list[str]:
-    """Return the command of one run in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--run", *map(str, run)]
-    return [*command, "--threads", str(args.threads), "--out", str(args.out.resolve())]
 
 
 def rows_of(results: list[dict]) -> dict[str, list[dict[str, float]]]:
@@ -236,26 +222,9 @@ def rows_of(results: list[dict]) -> dict[str, list[dict[str, float]]]:
     return rows
 
 
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=DATA, default=["streets_day_fog"])
-    parser.add_argument("--methods", nargs="+", help="rows to train; default: all of the data's")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/multi_domain_peers"))
-    parser.add_argument("--run", nargs=3, metavar=("ROW", "DATA", "SEED"), help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
 def main() -> None:
     """Run the benchmark, or (``--run``) one of its runs."""
-    args = parse_args()
-    if args.run:
-        name, data, seed = args.run
-        run_one(name, data, int(seed), args)
-        return
+    args = runs_parser(__doc__, data=DATA).parse_args()
     runs = []
     for data in args.data:
         known = methods_of(data)
@@ -263,17 +232,14 @@ def main() -> None:
         if unknown:
             sys.exit(f"error: --methods has {unknown}. Expected, for {data}, {list(known)}.")
         runs += [(n, data, s) for s in args.seeds for n in args.methods or known]
-    commands = {run_folder(args.out, *run): command_of(run, args) for run in runs}
-    run_all(commands, args.jobs, args.threads)
+    folders = train_runs(__file__, args, runs, run_one)
 
     from mmext.segmentation.domain_tables import markdown_table, write_domain_table
 
     for data in args.data:
-        folders = [run_folder(args.out, *run) for run in runs if run[1] == data]
-        results = [json.loads((folder / "result.json").read_text()) for folder in folders]
-        table = rows_of(results)
+        table = rows_of(read_results(folders, data))
         for suffix in (".md", ".csv"):
-            write_domain_table(args.out / f"{data}{suffix}", table)
+            write_domain_table(next(iter(folders.values())).parent / f"{data}{suffix}", table)
         print(f"\n{data}\n\n{markdown_table(table)}", flush=True)
 
 

@@ -1,5 +1,6 @@
 """What the training benchmarks share: runs in processes of their own, finished ones kept."""
 
+import argparse
 import copy
 import json
 import os
@@ -8,12 +9,16 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP_STEPS, TIMED_STEPS = 3, 9
+
+Run = tuple[str, str, int]
+"""Method, data and seed of a training."""
 
 
 def set_iterations(cfg: Config, iterations: int) -> None:
@@ -110,6 +115,74 @@ def write_json(path: Path, value: dict) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2, default=float))
     os.replace(part, path)
+
+
+def runs_parser(
+    doc: str, *, data: Sequence[str], methods: Sequence[str] | None = None
+) -> argparse.ArgumentParser:
+    """Return the command line of a benchmark that trains each method on each data set.
+
+    Args:
+        doc: The script's docstring.
+        data: What ``--data`` knows; the first is the default.
+        methods: What ``--methods`` knows, and its default. None: it depends on the data.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--data", nargs="+", choices=data, default=[data[0]])
+    default = None if methods is None else list(methods)
+    parser.add_argument(
+        "--methods", nargs="+", choices=methods, default=default, help="default: all of them"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--out", type=Path, help="default: a folder in work_dirs")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    return parser
+
+
+def train_runs(
+    script: str,
+    args: argparse.Namespace,
+    runs: Sequence[Run],
+    run_one: Callable[[str, str, int, Path, int], None],
+) -> dict[Run, Path]:
+    """Train what is not finished yet, each run in a process of its own.
+
+    In such a process, of which ``args`` has the ``run``, train it and leave.
+
+    Args:
+        script: The benchmark's ``__file__``.
+        args: What :func:`runs_parser` read.
+        runs: All runs.
+        run_one: Trains one; gets method, data, seed, folder and threads, and writes ``result.json``
+            into the folder when all of it is done.
+
+    Returns:
+        The folder of each run.
+    """
+    out = args.out or Path("work_dirs") / Path(script).stem
+    if args.run:
+        method, data, seed = args.run
+        run_one(method, data, int(seed), run_folder(out, method, data, int(seed)), args.threads)
+        sys.exit()
+    folders = {run: run_folder(out, *run) for run in runs}
+    start = [sys.executable, str(Path(script).resolve())]
+    end = ["--threads", str(args.threads), "--out", str(out.resolve())]
+    commands = {folders[run]: [*start, "--run", *map(str, run), *end] for run in runs}
+    run_all(commands, args.jobs, args.threads)
+    return folders
+
+
+def run_folder(out: Path, method: str, data: str, seed: int) -> Path:
+    """Return the folder of one run."""
+    return out / f"{data}-{method}-{seed}"
+
+
+def read_results(folders: dict[Run, Path], data: str) -> list[dict]:
+    """Return what the runs on a data set wrote."""
+    chosen = [folder for run, folder in folders.items() if run[1] == data]
+    return [json.loads((folder / "result.json").read_text()) for folder in chosen]
 
 
 def run_all(commands: dict[Path, list[str]], jobs: int, threads: int) -> None:

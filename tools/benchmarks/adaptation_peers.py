@@ -15,7 +15,16 @@ import statistics
 from pathlib import Path
 
 from mmengine.config import Config
-from run_queue import ROOT, read_results, runs_parser, set_up, train, train_runs, write_json
+from run_queue import (
+    ROOT,
+    read_results,
+    runs_parser,
+    set_up,
+    train,
+    train_runs,
+    with_range,
+    write_json,
+)
 
 METHODS = ("source-only", "translation", "adversarial", "self-training", "bdl", "oracle")
 DATA = ("streets", "camvid_dusk", "camvid_idd", "camvid_dusk_idd")
@@ -111,14 +120,6 @@ def markdown_table(results: list[dict]) -> str:
         cells += [f"{statistics.mean(minutes):.1f}" if minutes else ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def with_range(values: list[float], digits: int, unit: str = "") -> str:
-    """Return the mean, and the range if there are several values."""
-    text = f"{statistics.mean(values):.{digits}f}{unit}"
-    if len(values) > 1:
-        text += f" ({min(values):.{digits}f} to {max(values):.{digits}f})"
-    return text
 
 
 def main() -> None:

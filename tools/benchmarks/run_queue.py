@@ -185,6 +185,14 @@ def read_results(folders: dict[Run, Path], data: str) -> list[dict]:
     return [json.loads((folder / "result.json").read_text()) for folder in chosen]
 
 
+def with_range(values: list[float], digits: int, unit: str = "") -> str:
+    """Return the mean, and the range if there are several values."""
+    text = f"{statistics.mean(values):.{digits}f}{unit}"
+    if len(values) > 1:
+        text += f" ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    return text
+
+
 def run_all(commands: dict[Path, list[str]], jobs: int, threads: int) -> None:
     """Run what is not finished yet in ``jobs`` processes at a time.
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import matplotlib
 
+from mmext.files import write_file
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from mmext.active_learning.pool import write_atomically
 from mmext.active_learning.report import Curve, group, markdown, read_run, spread, table
 
 
@@ -63,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs.append(run)
     curves = group(runs)
     text = markdown(curves, metric)
-    write_atomically(args.out / "report.md", text)
-    write_atomically(args.out / "curves.csv", table(curves))
+    write_file(args.out / "report.md", text)
+    write_file(args.out / "curves.csv", table(curves))
     draw(curves, metric, args.out / "curves.png")
     print(text)
 

@@ -1,7 +1,6 @@
 """What a campaign keeps in its work directory, and when it refuses to go on with it."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmext.engine import ConfigError
+from mmext.files import replacing, write_file
 
 from .data import PoolSource
 from .labelling import write_request
-from .pool import POOL_FILE, Pool, write_atomically
+from .pool import POOL_FILE, Pool
 from .results import write_results
 
 INITIAL_WEIGHTS = "initial_weights.pth"
@@ -113,9 +113,8 @@ class Campaign:
     def save_initial(self, model: nn.Module) -> None:
         """Keep the weights that each cycle begins with."""
         if is_main_process():
-            path = self.folder / INITIAL_WEIGHTS
-            torch.save(model.state_dict(), f"{path}.part")
-            os.replace(f"{path}.part", path)
+            with replacing(self.folder / INITIAL_WEIGHTS) as part, part.open("wb") as file:
+                torch.save(model.state_dict(), file)
         barrier()
 
     def load_initial(self, model: nn.Module) -> None:
@@ -135,7 +134,7 @@ class Campaign:
     def point_to(self, checkpoint: str) -> None:
         """Let ``--resume`` find a checkpoint of the folder."""
         if is_main_process():
-            write_atomically(self.folder / "last_checkpoint", str(self.folder / checkpoint))
+            write_file(self.folder / "last_checkpoint", str(self.folder / checkpoint))
         barrier()
 
     def _read(self) -> Pool | None:

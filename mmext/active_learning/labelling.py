@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmext.files import write_file
+
 from .data import PoolSource
-from .pool import Pool, write_atomically
+from .pool import Pool
 
 # Label Studio puts eight digits and a dash before the names of files that were uploaded.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
@@ -42,9 +44,9 @@ def write_request(folder: Path, source: PoolSource, images: Sequence[str]) -> No
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerows([["id", "path"], *paths.items()])
-    write_atomically(folder / "coco.json", json.dumps(coco, indent=1))
-    write_atomically(folder / "label_studio.json", json.dumps(tasks, indent=1))
-    write_atomically(folder / "images.csv", table.getvalue())
+    write_file(folder / "coco.json", json.dumps(coco, indent=1))
+    write_file(folder / "label_studio.json", json.dumps(tasks, indent=1))
+    write_file(folder / "images.csv", table.getvalue())
 
 
 def merge_labels(ann_file: Path, returned_file: Path, pool: Pool) -> list[str]:
@@ -82,7 +84,7 @@ def merge_labels(ann_file: Path, returned_file: Path, pool: Pool) -> list[str]:
     new = [a for a in returned["annotations"] if a["image_id"] in numbers]
     for number, annotation in enumerate(new, first):
         kept.append(_annotation(annotation, number, numbers, categories, returned_file))
-    write_atomically(ann_file, json.dumps({**content, "annotations": kept}))
+    write_file(ann_file, json.dumps({**content, "annotations": kept}))
     return sorted(found)
 
 

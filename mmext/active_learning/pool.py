@@ -1,13 +1,14 @@
 """What is labelled, since when and why: the state of a campaign, in one json file."""
 
 import json
-import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from mmext.files import write_file
 
 POOL_FILE = "pool.json"
 
@@ -136,7 +137,7 @@ class Pool:
 
     def save(self, folder: str | Path) -> None:
         """Write ``pool.json``: it is the old one or the new one at any time, never half of it."""
-        write_atomically(Path(folder) / POOL_FILE, json.dumps(self.state(), indent=1))
+        write_file(Path(folder) / POOL_FILE, json.dumps(self.state(), indent=1))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Pool":
@@ -154,22 +155,6 @@ class Pool:
                 "mmext.ActiveLearningLoop writes; take it from a backup or begin in another "
                 "work directory."
             ) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file under another name and rename it when it is complete.
-
-    Args:
-        path: The file; its folder is made.
-        text: Its content.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def top_scoring(images: Sequence[str], scores: Sequence[float], count: int) -> list[str]:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .pool import write_atomically
+from mmext.files import write_file
 
 RESULTS_FILE = "active_learning.csv"
 
@@ -28,5 +28,5 @@ def write_results(folder: str | Path, history: Sequence[Mapping]) -> Path:
         figures = [entry["metrics"].get(name, "") for name in metrics]
         writer.writerow([entry["cycle"], entry["labeled"], *figures, round(entry["seconds"], 1)])
     path = Path(folder) / RESULTS_FILE
-    write_atomically(path, text.getvalue())
+    write_file(path, text.getvalue())
     return path

@@ -3,7 +3,6 @@
 import argparse
 import inspect
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmext.files import replacing
 from mmext.registry import MODELS
 from mmext.version import __version__
 
@@ -192,14 +192,6 @@ def _meta(family: str, source: str | os.PathLike, checkpoint: Mapping[str, Any])
 
 
 def _save(checkpoint: Mapping[str, Any], target: str | os.PathLike) -> None:
-    """Write beside the target and rename, so that no half file is ever found there."""
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(dict(checkpoint), file)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    # To a file, not to a name: the name would stand in it, and differ from process to process.
+    with replacing(target) as part, part.open("wb") as file:
+        torch.save(dict(checkpoint), file)

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from mmext.files import write_file
+
 _NUMPY_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 _SAFE = {
     *((module, name) for module in _NUMPY_MODULES for name in ("ndarray", "dtype", "_reconstruct")),
@@ -247,6 +249,4 @@ def write_infos(
             info["axis_align_matrix"] = np.asarray(record["axis_align_matrix"]).tolist()
         data_list.append(info)
     metainfo = dict(categories=numbers, dataset=dataset, info_version="1.1")
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    building.write_bytes(pickle.dumps(dict(metainfo=metainfo, data_list=data_list)))
-    os.replace(building, path)
+    write_file(path, pickle.dumps(dict(metainfo=metainfo, data_list=data_list)))

@@ -11,12 +11,13 @@ There is no test server for boxes of ScanNet or SUN RGB-D; all published figures
 validation sets.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from mmext.files import write_file
 
 from .structures import Boxes3D, to_upright_camera
 
@@ -59,10 +60,7 @@ def write_scene(
         lines = [
             f"{labels[i]} {','.join(f'{v:.6f}' for v in corners[i])} {scores[i]:.6g}" for i in order
         ]
-    folder.mkdir(parents=True, exist_ok=True)
-    building = folder / f".{name}.{os.getpid()}"
-    building.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(building, folder / name)
+    write_file(folder / name, "".join(f"{line}\n" for line in lines))
     return folder / name
 
 

@@ -5,12 +5,13 @@ to the middle of its front (+x of the box) shows where it points.
 """
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from mmext.files import write_file
 
 from .loading import instances_from_boxes
 from .structures import Boxes3D
@@ -246,11 +247,5 @@ def write_picture(path: Path, *args: object, **kwargs: object) -> None:
     """
     if path.suffix not in (".png", ".html"):
         raise ValueError(f"{path}: expected a name that ends with .png or .html")
-    if path.suffix == ".png":
-        content = draw_png(*args, **kwargs)
-    else:
-        content = draw_html(*args, **kwargs).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    building.write_bytes(content)
-    os.replace(building, path)
+    draw = draw_png if path.suffix == ".png" else draw_html
+    write_file(path, draw(*args, **kwargs))

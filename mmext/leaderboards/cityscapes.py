@@ -30,8 +30,8 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.utils import ProgressBar
 
+from mmext.files import write_file
 from mmext.registry import METRICS
-from mmext.restoration.image_io import write_bytes
 from mmext.segmentation.datasets.class_sets import CLASS_SETS, IGNORE
 from mmext.segmentation.datasets.label_tables import LABEL_TABLES
 from mmext.segmentation.datasets.loading import decode_label_ids
@@ -148,7 +148,7 @@ def write_submission(files: Mapping[str, bytes], path: str | Path) -> Path:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in sorted(files.items()):
             archive.writestr(name, content)
-    write_bytes(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
     return Path(path)
 
 
@@ -273,7 +273,7 @@ def main() -> None:
     if args.out is not None:
         text = io.StringIO()
         csv.writer(text).writerows([["class", "IoU"], *figures.items()])
-        write_bytes(args.out, text.getvalue().encode())
+        write_file(args.out, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ Source: https://cocodataset.org/#format-results and https://cocodataset.org/#upl
 """
 
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from numbers import Integral
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmext.engine import import_host
+from mmext.files import replacing
 from mmext.rotated.evaluation.samples import prediction_of
 
 from .predictions import read_samples
@@ -226,22 +225,13 @@ def write_submission(
     ids = category_ids(detections, read_coco(info), classes or class_names(), info)
     stem = f"detections_{image_set}_{name}_results"
     path = Path(folder) / f"{stem}.zip"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, building = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(building, "w", zipfile.ZIP_DEFLATED) as archive:
-            # A fixed date: the same detections give the same file.
-            entry = zipfile.ZipInfo(f"{stem}.json", (1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(entry, "w", force_zip64=True) as file:
-                for chunk in _json_chunks(detections, ids):
-                    file.write(chunk.encode())
-        os.chmod(building, 0o644)
-        os.replace(building, path)
-    except BaseException:
-        os.unlink(building)
-        raise
+    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        # A fixed date: the same detections give the same file.
+        entry = zipfile.ZipInfo(f"{stem}.json", (1980, 1, 1, 0, 0, 0))
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(entry, "w", force_zip64=True) as file:
+            for chunk in _json_chunks(detections, ids):
+                file.write(chunk.encode())
     return path
 
 

@@ -1,7 +1,6 @@
 """COCO's figures of boxes, computed here by faster-coco-eval, for all classes and for each."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from terminaltables import AsciiTable
+
+from mmext.files import replacing
 
 from .coco import CocoDetections, category_ids, class_names, read_coco, records
 
@@ -109,11 +110,8 @@ def write_table(path: Path, result: CocoResult) -> None:
         path: The file; its folder is made if need be.
         result: Figures.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         csv.writer(file).writerows(table_rows(result))
-    os.replace(part, path)
 
 
 def _percent(figures: np.ndarray) -> list[str]:

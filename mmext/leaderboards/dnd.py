@@ -19,8 +19,8 @@ import scipy.io
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 
+from mmext.files import write_file
 from mmext.registry import DATASETS, METRICS
-from mmext.restoration.image_io import write_bytes
 from mmext.restoration.metrics import to_image
 
 IMAGES, BOXES, SIDE = 50, 20, 512
@@ -130,7 +130,7 @@ def write_submission(out_dir: str | Path, crops: Path) -> None:
         content = io.BytesIO()
         variables = dict(Idenoised=cells, israw=False, eval_version="1.0")
         scipy.io.savemat(content, variables, do_compression=True)
-        write_bytes(building / f"{image + 1:04d}.mat", content.getvalue())
+        write_file(building / f"{image + 1:04d}.mat", content.getvalue())
     if out_dir.exists():
         shutil.rmtree(out_dir)
     building.rename(out_dir)
@@ -202,7 +202,7 @@ class DNDSubmission(BaseMetric):
             name = crop_name(*crop_indices(sample["img_path"]))
             content = io.BytesIO()
             np.save(content, to_image(sample["pred_img"]))
-            write_bytes(self.crops / f"{name}.npy", content.getvalue())
+            write_file(self.crops / f"{name}.npy", content.getvalue())
             self.results.append(name)
 
     def compute_metrics(self, results: list[str]) -> dict[str, float]:

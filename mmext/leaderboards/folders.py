@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from mmengine.utils import ProgressBar
 
+from mmext.files import write_file
 from mmext.restoration.datasets import list_images
-from mmext.restoration.image_io import PEAKS, read_image, to_bgr, write_bytes
+from mmext.restoration.image_io import PEAKS, read_image, to_bgr
 
 Figures = dict[str, float]
 
@@ -95,4 +96,4 @@ def run_evaluator(description: str, figures: Callable[[np.ndarray, np.ndarray], 
         writer = csv.writer(text)
         writer.writerow(["image", *table["mean"]])
         writer.writerows([name, *row.values()] for name, row in table.items())
-        write_bytes(args.out, text.getvalue().encode())
+        write_file(args.out, text.getvalue())

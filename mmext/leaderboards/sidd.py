@@ -18,8 +18,8 @@ import scipy.io
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 
+from mmext.files import write_file
 from mmext.registry import DATASETS, METRICS
-from mmext.restoration.image_io import write_bytes
 from mmext.restoration.metrics import to_image
 
 IMAGES, BLOCKS, SIDE = 40, 32, 256
@@ -95,7 +95,7 @@ def write_submission(
         OptionalData=description or dict(MethodName=""),
     )
     scipy.io.savemat(content, variables, do_compression=True)
-    write_bytes(path, content.getvalue())
+    write_file(path, content.getvalue())
 
 
 @DATASETS.register_module()

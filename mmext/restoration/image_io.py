@@ -1,11 +1,12 @@
 """Image files as arrays: 8 and 16 bits, grey and colour, with or without transparency."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from mmext.files import replacing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 PEAKS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
@@ -123,19 +124,5 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     found, content = cv2.imencode(suffix, image, options.get(suffix.replace("jpeg", "jpg"), []))
     if not found:
         raise ImageError(f"{path}: OpenCV cannot encode this image as {suffix}.")
-    write_bytes(path, content.tobytes())
-
-
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file under a temporary name beside it and rename it when it is complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(part, 0o644)  # mkstemp's files are private
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+    with replacing(path) as part:
+        part.write_bytes(content.tobytes())

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .image_io import write_bytes
+from mmext.files import write_file
 
 
 def claim_folder(folder: Path, recipe: dict) -> None:
@@ -29,4 +29,4 @@ def claim_folder(folder: Path, recipe: dict) -> None:
     elif folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} holds other files: remove it or name another folder.")
     else:
-        write_bytes(note, json.dumps(recipe).encode())
+        write_file(note, json.dumps(recipe))

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from mmengine.utils import ProgressBar
 
+from mmext.files import replacing
+
 from .evaluation.dota_files import read_labels
 from .evaluation.patches import parse_patch_name, patch_name
 from .windows import TRUNCATED, objects_in_windows, window_boxes
@@ -266,6 +268,5 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    building = path.with_name(f".{path.name}")
-    building.write_text(json.dumps(content, indent=2))
-    os.replace(building, path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2))

@@ -2,10 +2,11 @@
 
 import csv
 import io
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mmext.files import write_file
 
 MEAN = "mean"
 Runs = Mapping[str, Sequence[Mapping[str, float]]]
@@ -93,10 +94,7 @@ def write_domain_table(path: str | Path, runs: Runs, corner: str = "method") -> 
     if path.suffix not in (".md", ".csv"):
         raise ValueError(f"the table's file is {str(path)!r}. Expected .md or .csv.")
     text = csv_table(runs, corner) if path.suffix == ".csv" else markdown_table(runs, corner) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_file(path, text)
 
 
 def _domains(runs: Runs) -> list[str]:

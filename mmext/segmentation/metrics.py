@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from mmext.files import write_file
 from mmext.ops import confusion_matrix
 from mmext.registry import METRICS
 
@@ -234,7 +235,4 @@ def write_table(path: str | Path, columns: Rows, corner: str) -> None:
         for row in next(iter(columns.values())):
             writer.writerow([row, *(columns[name][row] for name in columns)])
         text = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_file(path, text)

@@ -141,7 +141,7 @@ def test_a_failed_write_leaves_nothing(write, tmp_path, monkeypatch):
     source = write(official_head())
     target = tmp_path / "target"
     target.mkdir()
-    monkeypatch.setattr("mmext.checkpoints.convert.os.replace", fail)
+    monkeypatch.setattr("mmext.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         convert_checkpoint("centernetpp", source, target / "out.pth")
     assert list(target.iterdir()) == []

@@ -8,7 +8,6 @@ the left, beside them images of the test set with both predictions and the groun
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch import nn
 
 import mmext  # noqa: F401  (lets configs inherit from 'mmext::...' and 'mmseg::...')
 from mmext.engine import import_host
+from mmext.files import write_file
 from mmext.segmentation.adaptation.stage_configs import domain_names
 from mmext.segmentation.datasets.pseudo import image_info, png_name, unlabelled
 
@@ -122,11 +122,8 @@ def main() -> None:
             sheet = compose(pictures(cfg, args), args.width)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     content = cv2.imencode(args.out.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    part = args.out.with_suffix(".part")
-    part.write_bytes(content.tobytes())
-    os.replace(part, args.out)
+    write_file(args.out, content.tobytes())
     print(args.out)
 
 

@@ -9,7 +9,6 @@ check; what is left then is the pairing of corners alone.
 
 import argparse
 import csv
-import os
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from mmext.engine.cli import add_common_arguments, load_config
+from mmext.files import replacing
 
 FIGURES = {
     "bbox_mAP": "AP",
@@ -128,12 +128,10 @@ def main() -> None:
     table.sort(key=lambda row: row["set"])
     print(markdown_table(table))
     out = Path(cfg.work_dir) / "center_check.csv"
-    part = out.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with replacing(out) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["set", "centre check", *FIGURES.values()])
         writer.writeheader()
         writer.writerows(table)
-    os.replace(part, out)
     print(f"written to {out}")
 
 

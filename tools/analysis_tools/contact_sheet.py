@@ -10,12 +10,13 @@ import argparse
 import contextlib
 import io
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import matplotlib
+
+from mmext.files import replacing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -264,9 +265,8 @@ def draw_sheet(blocks: list[Block], out: Path, images: int | None) -> None:
         for name, colour in legend.items()
     ]
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=11)
-    part_file = out.with_suffix(f".part{out.suffix}")
-    figure.savefig(part_file, dpi=90)
-    os.replace(part_file, out)
+    with replacing(out) as part_file:
+        figure.savefig(part_file, dpi=90)
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from mmext.detection.cpn.decode import best_pairs, fuse_scores, to_pixels
 from mmext.detection.cpn.proposals import Proposals, propose
 from mmext.detection.keypoints.corner_decode import CornerPairs
 from mmext.engine.cli import add_common_arguments, load_config
+from mmext.files import replacing
 
 STAGES = ("pairs of corners", "binary stage", "multi-class stage")
 FIGURES = {"bbox_mAP": "AP", "bbox_mAP_50": "AP50", "bbox_AR@100": "AR100", "AF": "AF"}
@@ -258,12 +258,10 @@ def main() -> None:
     rows = stage_rows(cfg)
     print(markdown_table(rows))
     out = Path(cfg.work_dir) / "cpn_stages.csv"
-    part = out.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with replacing(out) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(part, out)
     print(f"written to {out}")
 
 

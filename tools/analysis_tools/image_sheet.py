@@ -16,12 +16,14 @@ from pathlib import Path
 import cv2
 import matplotlib
 
+from mmext.files import write_file
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
 from mmext.restoration.datasets import list_images
-from mmext.restoration.image_io import PEAKS, read_image, to_bgr, write_bytes
+from mmext.restoration.image_io import PEAKS, read_image, to_bgr
 from mmext.restoration.quality import psnr
 
 DPI = 100
@@ -127,7 +129,7 @@ def main() -> None:
     plt.close(figure)
     picture = cv2.imdecode(np.frombuffer(content.getvalue(), np.uint8), cv2.IMREAD_COLOR)
     options = [cv2.IMWRITE_JPEG_QUALITY, 92] if args.out.suffix in (".jpg", ".jpeg") else []
-    write_bytes(args.out, cv2.imencode(args.out.suffix, picture, options)[1].tobytes())
+    write_file(args.out, cv2.imencode(args.out.suffix, picture, options)[1].tobytes())
     print(f"{len(rows)} rows in {args.out}")
 
 

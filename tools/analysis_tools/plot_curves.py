@@ -6,10 +6,11 @@ that of ``tools/train.py``; its newest run is drawn.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import matplotlib
+
+from mmext.files import replacing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -93,9 +94,8 @@ def main() -> None:
         draw_scores(axes[2], validation)
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
-    part = out.with_suffix(".part.png")
-    figure.savefig(part, dpi=110)
-    os.replace(part, out)
+    with replacing(out) as part:
+        figure.savefig(part, dpi=110)
     print(f"curves: {out}")
 
 

@@ -8,10 +8,11 @@ more and more extreme shape, and the same shift for larger and larger boxes. Eve
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import matplotlib
+
+from mmext.files import replacing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -119,9 +120,8 @@ def main() -> None:
         axes.plot(x, 1 - iou, color="black", linewidth=0.9, label="1 - IoU")
     panels[1, 2].axis("off")
     panels[1, 2].legend(*panels[0, 0].get_legend_handles_labels(), loc="center", frameon=False)
-    part = out.with_suffix(".part.png")
-    figure.savefig(part, dpi=72, pil_kwargs=dict(optimize=True))
-    os.replace(part, out)
+    with replacing(out) as part:
+        figure.savefig(part, dpi=72, pil_kwargs=dict(optimize=True))
     print(f"figure: {out}")
 
 

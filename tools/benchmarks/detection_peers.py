@@ -12,7 +12,6 @@ time, so that other load hits all alike. The result and runs that are finished a
 import argparse
 import csv
 import json
-import os
 import resource
 import statistics
 import sys
@@ -29,6 +28,8 @@ from run_queue import (
     set_up,
     write_json,
 )
+
+from mmext.files import replacing
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 MODELS = (
@@ -150,12 +151,10 @@ def summarise(runs: list[tuple[str, str, int]], out: Path) -> None:
     results = [json.loads((run_folder(out, *run) / "result.json").read_text()) for run in runs]
     rows = [{**result, **result.pop("metrics")} for result in results]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    part = out / "results.csv.part"
-    with part.open("w", newline="") as file:
+    with replacing(out / "results.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(part, out / "results.csv")
     for data in dict.fromkeys(row["data"] for row in rows):
         print(f"\n{data}\n\n{markdown_table([row for row in rows if row['data'] == data])}")
     print(f"\nall figures: {out / 'results.csv'}")

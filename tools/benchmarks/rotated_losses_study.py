@@ -31,6 +31,8 @@ from pathlib import Path
 from mmengine.config import Config
 from run_queue import ROOT, run_all, set_iterations, set_up, write_json
 
+from mmext.files import replacing
+
 CONFIGS = ROOT / "configs" / "rotated_losses"
 DATA_CONFIGS = Path(__file__).resolve().parent / "configs"
 LOSSES = ("smooth-l1", "riou", "gwd", "kld")
@@ -174,12 +176,10 @@ def summarise(runs: list[Run], out: Path) -> None:
         del row["metrics"]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     path = out / f"results_{rows[0]['data']}.csv"
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(part, path)
     print(f"\n{markdown_table(rows)}\n\nall figures: {path}")
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmext.files import write_file
+
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP_STEPS, TIMED_STEPS = 3, 9
 
@@ -111,10 +113,7 @@ def train(cfg: Config) -> float | None:
 
 def write_json(path: Path, value: dict) -> None:
     """Write ``value`` so that the file is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2, default=float))
-    os.replace(part, path)
+    write_file(path, json.dumps(value, indent=2, default=float))
 
 
 def runs_parser(

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from mmengine.utils import track_parallel_progress
 
-from mmext.restoration.image_io import ImageError, read_image, write_bytes, write_image
+from mmext.files import write_file
+from mmext.restoration.image_io import ImageError, read_image, write_image
 from mmext.restoration.recipe_file import claim_folder
 from mmext.restoration.tiling import tile_starts
 
@@ -50,7 +51,7 @@ def place_file(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError:
-        write_bytes(target, source.read_bytes())
+        write_file(target, source.read_bytes())
 
 
 def convert_pair(job: tuple[str, Path, Path], *, target: Path, patch_size: int | None) -> int:

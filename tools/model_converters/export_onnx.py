@@ -6,7 +6,6 @@ python tools/model_converters/export_onnx.py CONFIG CHECKPOINT OUT.onnx --shape 
 import argparse
 import inspect
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import mmext  # noqa: F401  (lets configs inherit from 'mmext::...')
 from mmext.checkpoints.safe_load import TRUST_FLAG, load_untrusted
 from mmext.engine import import_host
 from mmext.engine.preflight import explain_unknown_type
+from mmext.files import replacing
 from mmext.registry import MODELS
 
 # Differences from torch beyond this share of an output's largest value are an error. Rounding
@@ -188,15 +188,9 @@ def export(model: nn.Module, target: Path, shape: Sequence[int]) -> list[Differe
         custom_translation_table=onnx_translations(),
         verbose=False,
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    try:
+    with replacing(target) as part:
         program.save(part, external_data=False)
-        differences = compare(part, image, expected)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return differences
+        return compare(part, image, expected)
 
 
 def compare(path: Path, image: Tensor, expected: dict[str, Tensor]) -> list[Difference]:

@@ -1,13 +1,13 @@
 """DOTA's files: label txt files, and the zips of class files that the evaluation server takes."""
 
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from mmext.files import replacing
 
 from .quads import horizontal_boxes, to_corners
 from .records import Detections, GroundTruth, join_ground_truth
@@ -137,22 +137,14 @@ def write_task_zip(
     order = np.lexsort((-detections.score, detections.image, detections.label))
     bounds = np.searchsorted(detections.label[order], np.arange(len(classes) + 1))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, building = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(building, "w", zipfile.ZIP_DEFLATED) as archive:
-            for label, name in enumerate(classes):
-                rows = order[bounds[label] : bounds[label + 1]]
-                # A fixed date: the same detections give the same file.
-                entry = zipfile.ZipInfo(f"Task{task}_{name}.txt", (1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, "".join(_lines(detections, boxes, rows)))
-        os.chmod(building, 0o644)
-        os.replace(building, path)
-    finally:
-        Path(building).unlink(missing_ok=True)
+    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for label, name in enumerate(classes):
+            rows = order[bounds[label] : bounds[label + 1]]
+            # A fixed date: the same detections give the same file.
+            entry = zipfile.ZipInfo(f"Task{task}_{name}.txt", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, "".join(_lines(detections, boxes, rows)))
     return path
 
 

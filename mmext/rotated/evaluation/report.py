@@ -3,12 +3,13 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from terminaltables import AsciiTable
+
+from mmext.files import write_file
 
 from .average_precision import APResult
 
@@ -78,9 +79,9 @@ def write_report(
         points += [[name, *values] for values in zip(*columns, strict=True)]
     name = f"pr_{100 * threshold:.4g}"
     files = [folder / "per_class.csv", folder / f"{name}.csv", folder / f"{name}.png"]
-    _replace(files[0], _csv(table_rows(result, classes)))
-    _replace(files[1], _csv(points))
-    _replace(files[2], _picture(result, classes, threshold))
+    write_file(files[0], _csv(table_rows(result, classes)))
+    write_file(files[1], _csv(points))
+    write_file(files[2], _picture(result, classes, threshold))
     return files
 
 
@@ -118,9 +119,3 @@ def _picture(result: APResult, classes: Sequence[str], threshold: float) -> byte
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     return image.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    building.write_bytes(content)
-    os.replace(building, path)

@@ -1,7 +1,6 @@
 """Taking the adapted segmentor out of its training: a plain config and checkpoint of mmseg's."""
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmext.checkpoints.safe_load import load_untrusted
 from mmext.engine.preflight import walk
+from mmext.files import replacing
 
 # What belongs to the training of the wrapper and means nothing to the segmentor alone.
 _TRAINING = (
@@ -105,13 +105,11 @@ def export_segmentor(
     meta: dict[str, Any] = loaded.get("meta", {})
     kept = {key: meta[key] for key in ("dataset_meta", "iter", "epoch", "seed") if key in meta}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     written = folder / "segmentor.py", folder / "segmentor.pth"
-    parts = [path.with_name(f".part-{path.name}") for path in written]
-    plain.dump(parts[0])
-    torch.save(dict(meta=kept, state_dict=weights), parts[1])
-    for part_file, path in zip(parts, written, strict=True):
-        os.replace(part_file, path)
+    with replacing(written[0]) as config_file, replacing(written[1]) as weights_file:
+        plain.dump(config_file)
+        with weights_file.open("wb") as file:
+            torch.save(dict(meta=kept, state_dict=weights), file)
     return written
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.utils import ProgressBar
+
+from mmext.files import write_file
 
 from ..pseudo_labels import PseudoLabelRule, PseudoLabelWriter
 from .labelling import TargetLabeller
@@ -56,9 +57,7 @@ def train_stage(cfg: Config, stage: Stage, folder: Path, *, resume: bool) -> Pat
         # None: stopped between the last checkpoint and the last validation, and resumed.
         figures = validation.figures or runner.val_loop.run()
         if is_main_process():
-            part = folder / f".{FIGURES}.part"
-            part.write_text(json.dumps(figures, indent=2, default=float))
-            os.replace(part, folder / FIGURES)
+            write_file(folder / FIGURES, json.dumps(figures, indent=2, default=float))
     barrier()  # or a process would find the checkpoint before the one that is being written
     return Path(find_latest_checkpoint(str(folder)))
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
+
+from mmext.files import write_file
 
 from ..datasets.files import write_png
 from ..datasets.pseudo import image_info, png_name, unlabelled
@@ -81,10 +82,7 @@ class SourceTranslator:
         """
         if is_main_process() and not self._is_begun(folder):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            part = folder / f".{MANIFEST}.part"
-            part.write_text(json.dumps(self.recipe, indent=2))
-            os.replace(part, folder / MANIFEST)
+            write_file(folder / MANIFEST, json.dumps(self.recipe, indent=2))
         barrier()
         rank, world_size = get_dist_info()
         root = self.images.data_prefix["img_path"]

@@ -1,11 +1,11 @@
 """Writing label files such that they are there complete or not at all."""
 
 import os
-import tempfile
-from pathlib import Path
 
 import cv2
 import numpy as np
+
+from mmext.files import replacing
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -18,18 +18,9 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     Raises:
         ValueError: The array is no such image.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Labels are large even areas: the quick level is nearly as small.
     found, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not found:
         raise ValueError(f"{path}: a {image.dtype} array {image.shape} cannot be a png file")
-    handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.tobytes())
-        os.chmod(part, 0o644)  # mkstemp's files are private
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+    with replacing(path) as part:
+        part.write_bytes(content.tobytes())

@@ -4,8 +4,6 @@ Source: Hoyer et al., "DAFormer", CVPR 2022, section 3.3 (equations 7 and 8); th
 as in its code.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +13,8 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+
+from mmext.files import replacing
 
 from .folders import FolderSegDataset
 from .loading import decode_label_ids
@@ -86,11 +86,8 @@ def count_class_pixels(dataset: FolderSegDataset, file: Path) -> np.ndarray:
 
 
 def _save(file: Path, counts: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(suffix=".npz", dir=file.parent)
-    os.close(handle)
-    np.savez_compressed(part, counts=counts)
-    os.replace(part, file)
+    with replacing(file) as part:
+        np.savez_compressed(part, counts=counts)
 
 
 class RareClasses:

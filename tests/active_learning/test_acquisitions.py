@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import staged_head  # noqa: F401  (registers the head of these tests)
 import torch
-from conftest import campaign_config
 from mmdet.structures import DetDataSample
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
+from tiny_campaign import campaign_config
 
 from mmext.active_learning.acquisitions import PPAL, MIAODDiscrepancy
 from mmext.active_learning.acquisitions.cdal import Contexts, contextual_diversity

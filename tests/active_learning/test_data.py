@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import campaign_config
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import ConcatDataset
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
+from tiny_campaign import campaign_config
 from torch.utils.data import DataLoader
 
 from mmext.active_learning.data import PoolSource, PoolView, SkippingBatchSampler

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import campaign_config
+from tiny_campaign import campaign_config
 
 from mmext.active_learning import Pool
 from mmext.engine import Runner

@@ -8,10 +8,10 @@ from typing import ClassVar
 import pytest
 import staged_head  # noqa: F401  (registers the head of these tests)
 import torch
-from conftest import campaign_config
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from tiny_campaign import campaign_config
 
 from mmext.engine import Runner
 

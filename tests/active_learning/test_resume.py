@@ -10,8 +10,8 @@ import socket
 import pytest
 import staged_head  # noqa: F401  (registers the head and the hook of these tests)
 import torch
-from conftest import campaign_config
 from mmengine.config import Config
+from tiny_campaign import campaign_config
 
 from mmext.active_learning import Pool
 from mmext.active_learning.acquisitions import Random

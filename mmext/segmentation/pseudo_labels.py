@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmext.files import write_file
+
 from .datasets.class_sets import IGNORE
 from .datasets.files import write_png
 
@@ -249,9 +251,7 @@ class PseudoLabelWriter:
             thresholds=(thresholds.double() / BINS).tolist(),
             kept=_kept_share(histogram.counts, thresholds),
         )
-        part = self.manifest.with_suffix(".part")
-        part.write_text(json.dumps(content, indent=2))
-        part.replace(self.manifest)
+        write_file(self.manifest, json.dumps(content, indent=2))
         shutil.rmtree(self.staging)
         return content
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
+from mmext.files import write_file
+
 STATE_FILE = "schedule.json"
 
 
@@ -174,10 +176,7 @@ class Schedule:
     def _write(self, name: str, entry: dict) -> None:
         self._state["stages"][name] = entry
         if is_main_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f".{STATE_FILE}.part"
-            part.write_text(json.dumps(self._state, indent=2))
-            part.replace(self.folder / STATE_FILE)
+            write_file(self.folder / STATE_FILE, json.dumps(self._state, indent=2))
         barrier()
 
     def _read_state(self) -> dict:

@@ -115,7 +115,10 @@ class ReferenceImages:
 
     def __init__(self, folder: str, what: str) -> None:
         self.paths = sorted(
-            str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES
+            str(path)
+            for path in Path(folder).rglob("*")
+            # Hidden ones are half written, or some system's notes on a file.
+            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
         )
         if not self.paths:
             raise ValueError(

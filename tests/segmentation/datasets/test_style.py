@@ -106,6 +106,12 @@ def test_transforms_draw_references(tmp_path):
         np.testing.assert_array_equal(transform(dict(img=image.copy()))["img"], image)
 
 
+def test_hidden_files_are_no_references(tmp_path):
+    (tmp_path / ".half-123.png").write_bytes(b"half")
+    with pytest.raises(ValueError, match="has no image"):
+        LABStatTransfer(reference=str(tmp_path))
+
+
 def test_bad_references(tmp_path):
     with pytest.raises(ValueError, match=r"has no image\. Expected the folder of the target's"):
         LABStatTransfer(reference=str(tmp_path))

@@ -26,8 +26,8 @@ class SceneVisualizationHook(Hook):
     Args:
         val_scenes: How many scenes of each validation go to the visualiser's backends.
         draw: Whether to draw the scenes of a test.
-        show: Not possible, see below.
-        wait_time: Accepted beside ``show``, as in mmdet's hook.
+        show: Refused: what ``tools/test.py --show`` sets.
+        wait_time: What it sets as well.
         test_out_dir: Folder for the test's pictures, below the run's folder; None gives them to the
             backends.
         out_format: Of the pictures in that folder: ``'png'``, or ``'html'`` for pages that turn.

@@ -1,14 +1,17 @@
-"""What the benchmarks measure alike: times in turns, the memory of a fresh process, tables."""
+"""What benchmarks measure alike: times in turns, memory of a fresh process, steps, tables."""
 
+import argparse
 import ctypes
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
 
 
 def best_times(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
@@ -61,6 +64,61 @@ def in_fresh_process(script: str, cell: Mapping) -> float:
     if done.returncode:
         raise RuntimeError(f"measuring {cell} failed:\n{done.stderr}")
     return float(done.stdout.splitlines()[-1])
+
+
+def step_arguments(
+    doc: str, domains: str, counts: Sequence[int], added_memory: Callable[..., float]
+) -> argparse.Namespace:
+    """Read the command line of a benchmark of training steps; in ``--cell`` mode measure and exit.
+
+    Args:
+        doc: The benchmark's docstring.
+        domains: What is counted, the name of its option.
+        counts: How many of them by default, a row for each.
+        added_memory: Returns MiB that a cell adds to this process.
+
+    Returns:
+        With ``domains``, and ``runs`` for :func:`step_cells`.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument(f"--{domains}", nargs="+", type=int, default=counts)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    MMLogger.get_instance("benchmark", log_level="ERROR")  # or it names each shared parameter
+    if args.cell:
+        print(added_memory(**json.loads(args.cell)))
+        sys.exit()
+    return args
+
+
+STEP_HEADS = ("parameters", "step", "parts", "parts / step", "memory")
+
+
+def step_cells(
+    model: nn.Module, calls: Mapping[str, Callable[[], Tensor]], runs: int, memory: float
+) -> list[str]:
+    """Return the cells below ``STEP_HEADS``: a step beside the same losses computed one by one.
+
+    Args:
+        model: What is trained.
+        calls: ``step`` and ``parts``; each returns the sum of its losses.
+        runs: How often each is timed.
+        memory: MiB that the step adds.
+
+    Raises:
+        RuntimeError: The two do not have the same losses.
+    """
+    difference = (calls["step"]() - calls["parts"]()).abs().item()
+    if not difference < 1e-3:
+        raise RuntimeError(f"the losses of step and parts differ by {difference}")
+    times = best_times(calls, runs)
+    step, parts = times["step"], times["parts"]
+    count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    cells = [f"{count:.2f} M", f"{step:.2f} s", f"{parts:.2f} s", f"{parts / step:.2f}"]
+    return [*cells, f"{memory:.0f} MiB"]
 
 
 def print_head(*heads: str) -> None:

@@ -14,14 +14,21 @@ Times are the best of several runs in turns. With one thread it is the time that
 a core, with more it is wall time.
 """
 
-import argparse
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import best_times, forget_peak, in_fresh_process, print_head, print_row, resident_mib
+from measuring import (
+    STEP_HEADS,
+    forget_peak,
+    in_fresh_process,
+    print_head,
+    print_row,
+    resident_mib,
+    step_arguments,
+    step_cells,
+)
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
@@ -99,8 +106,10 @@ def one_by_one(model: MultiSourceAdaptation, inputs: dict, samples: dict) -> Ten
     return total
 
 
-def time_step(sources: int, shared: bool, runs: int) -> dict[str, float]:
-    """Return seconds of a step and of its parts, and how far their losses are apart."""
+def step_and_parts(
+    sources: int, shared: bool
+) -> tuple[MultiSourceAdaptation, dict[str, Callable[[], Tensor]]]:
+    """Return a model, and a step of it beside one whose losses are computed one by one."""
     model, _ = build(sources, shared)
     model.iteration = 1
     batch = model.data_preprocessor(make_batch(sources), True)
@@ -114,9 +123,7 @@ def time_step(sources: int, shared: bool, runs: int) -> dict[str, float]:
             total = total + loss.detach()
         return total
 
-    calls = dict(step=step, parts=lambda: one_by_one(model, inputs, samples))
-    difference = (step() - one_by_one(model, inputs, samples)).abs().item()
-    return best_times(calls, runs) | dict(difference=difference)
+    return model, dict(step=step, parts=lambda: one_by_one(model, inputs, samples))
 
 
 def added_memory(sources: int, shared: bool) -> float:
@@ -131,37 +138,16 @@ def added_memory(sources: int, shared: bool) -> float:
 
 def main() -> None:
     """Print the table, or (``--cell``) measure the memory of one of its rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sources", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--cell", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    MMLogger.get_instance("benchmark", log_level="ERROR")  # or it names each shared parameter
-    if args.cell:
-        print(added_memory(**json.loads(args.cell)))
-        return
-    print_head("sources", "backbone", "parameters", "step", "parts", "parts / step", "memory")
+    args = step_arguments(__doc__, "sources", (1, 2, 3), added_memory)
+    print_head("sources", "backbone", *STEP_HEADS)
     for shared in (False, True):
         for sources in args.sources:
             if shared and sources == 1:
                 continue
-            times = time_step(sources, shared, args.runs)
-            assert times["difference"] < 1e-3, times
             cell = dict(sources=sources, shared=shared)
             memory = in_fresh_process(__file__, cell)
-            count = sum(p.numel() for p in build(sources, shared)[0].parameters()) / 1e6
-            step, parts = times["step"], times["parts"]
-            print_row(
-                sources,
-                "shared" if shared else "own",
-                f"{count:.2f} M",
-                f"{step:.2f} s",
-                f"{parts:.2f} s",
-                f"{parts / step:.2f}",
-                f"{memory:.0f} MiB",
-            )
+            cells = step_cells(*step_and_parts(**cell), args.runs, memory)
+            print_row(sources, "shared" if shared else "own", *cells)
 
 
 if __name__ == "__main__":

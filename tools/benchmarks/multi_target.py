@@ -16,13 +16,20 @@ Times are the best of several runs in turns. With one thread it is the time that
 a core, with more it is wall time.
 """
 
-import argparse
-import json
+from collections.abc import Callable
 
 import torch
-from measuring import best_times, forget_peak, in_fresh_process, print_head, print_row, resident_mib
+from measuring import (
+    STEP_HEADS,
+    forget_peak,
+    in_fresh_process,
+    print_head,
+    print_row,
+    resident_mib,
+    step_arguments,
+    step_cells,
+)
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from multi_source import ROOT, make_batch
@@ -108,19 +115,16 @@ def one_by_one(model: MultiTargetAdaptation, optim: OptimWrapperDict, data: dict
     return total
 
 
-def time_step(targets: int, experts: str, consistency: bool, runs: int) -> dict[str, float]:
-    """Return seconds of a step and of its parts, and how far their losses are apart."""
+def step_and_parts(
+    targets: int, experts: str, consistency: bool
+) -> tuple[MultiTargetAdaptation, dict[str, Callable[[], Tensor]]]:
+    """Return a model, and a step of it beside one whose losses are computed one by one."""
     batch = make_batch(1, targets)
     (whole, optim), (alone, other) = (build(targets, experts, consistency) for _ in range(2))
-
-    def step() -> Tensor:
-        return whole.train_step(batch, optim)["loss"]
-
-    def parts() -> Tensor:
-        return one_by_one(alone, other, batch)
-
-    difference = (step() - parts()).abs().item()
-    return best_times(dict(step=step, parts=parts), runs) | dict(difference=difference)
+    return whole, dict(
+        step=lambda: whole.train_step(batch, optim)["loss"],
+        parts=lambda: one_by_one(alone, other, batch),
+    )
 
 
 def added_memory(targets: int, experts: str, consistency: bool) -> float:
@@ -135,38 +139,15 @@ def added_memory(targets: int, experts: str, consistency: bool) -> float:
 
 def main() -> None:
     """Print the table, or (``--cell``) measure the memory of one of its rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--targets", nargs="+", type=int, default=[2, 3])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--cell", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    MMLogger.get_instance("benchmark", log_level="ERROR")  # or it names each shared parameter
-    if args.cell:
-        print(added_memory(**json.loads(args.cell)))
-        return
-    heads = ("targets", "experts", "consistency", "parameters", "step", "parts", "parts / step")
-    print_head(*heads, "memory")
+    args = step_arguments(__doc__, "targets", (2, 3), added_memory)
+    print_head("targets", "experts", "consistency", *STEP_HEADS)
     for experts in ("separate", "shared_backbone"):
         for targets in args.targets:
             for consistency in (False, True):
                 cell = dict(targets=targets, experts=experts, consistency=consistency)
-                times = time_step(**cell, runs=args.runs)
-                assert times["difference"] < 1e-3, times
                 memory = in_fresh_process(__file__, cell)
-                count = sum(p.numel() for p in build(**cell)[0].parameters()) / 1e6
-                step, parts = times["step"], times["parts"]
-                print_row(
-                    targets,
-                    experts,
-                    "yes" if consistency else "no",
-                    f"{count:.2f} M",
-                    f"{step:.2f} s",
-                    f"{parts:.2f} s",
-                    f"{parts / step:.2f}",
-                    f"{memory:.0f} MiB",
-                )
+                cells = step_cells(*step_and_parts(**cell), args.runs, memory)
+                print_row(targets, experts, "yes" if consistency else "no", *cells)
 
 
 if __name__ == "__main__":

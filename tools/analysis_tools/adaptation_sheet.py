@@ -1,14 +1,15 @@
-"""Show what an adaptation does: source, its translation, target, predictions before and after.
+"""Show what an adaptation does: predictions on images of the target before and after.
 
     python tools/analysis_tools/adaptation_sheet.py CONFIG WORK_DIR/k2-i1-segmentor/iter_400.pth \
         --before SOURCE_ONLY/iter_400.pth --translated WORK_DIR/k2-translate/images
 
-A row per image, evenly spread over the data sets: images of the source with their translations on
-the left, beside them images of the test set with both predictions and the ground truth.
+A row per image, evenly spread over the test set, of all its domains: the image, both predictions,
+the ground truth. With ``--translated`` images of the source and their translations are left of it.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,9 @@ from mmext.files import write_file
 from mmext.segmentation.adaptation.stage_configs import domain_names
 from mmext.segmentation.datasets.pseudo import image_info, png_name, unlabelled
 
-TITLES = ("source", "translated", "target", "before", "after", "ground truth")
+SOURCE_TITLES = ("source", "translated")
+TITLES = ("target", "before", "after", "ground truth")
+LABELS = 3  # columns of labels, the last ones
 GAP, CAPTION = 4, 18  # pixels
 
 
@@ -56,33 +59,40 @@ def coloured(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return colours[labels]
 
 
-def pictures(cfg: Config, args: argparse.Namespace) -> list[list[np.ndarray]]:
-    """Return the pictures of each row, in the order of ``TITLES``, (H, W, 3) uint8 BGR."""
-    source, _ = domain_names(cfg)
-    images = unlabelled(cfg.train_dataloader.dataset.sources[source], "the source")
+def target_pictures(cfg: Config, args: argparse.Namespace) -> list[list[np.ndarray]]:
+    """Return the pictures of each row in the order of ``TITLES``, (H, W, 3) uint8 BGR."""
     tested = DATASETS.build(cfg.test_dataloader.dataset)
     palette = np.array(tested.metainfo["palette"], np.uint8)
-    before, after = (load_model(cfg, path) for path in (args.before, args.checkpoint))
+    earlier = Config.fromfile(args.before_config) if args.before_config else cfg
+    models = load_model(earlier, args.before), load_model(cfg, args.checkpoint)
     rows = []
-    for left, right in zip(
-        spread(len(images), args.rows), spread(len(tested), args.rows), strict=True
-    ):
-        path = image_info(images, left)["img_path"]
-        translated = args.translated / png_name(path, images.data_prefix["img_path"])
-        item = tested[right]
-        labels = [predict(before, item), predict(after, item)]
+    for index in spread(len(tested), args.rows):
+        item = tested[index]
+        labels = [predict(model, item) for model in models]
         labels.append(item["data_samples"].gt_sem_seg.data[0].numpy())
-        target = cv2.imread(tested.get_data_info(right)["img_path"])
-        row = [cv2.imread(path), cv2.imread(str(translated)), target]
-        rows.append(row + [coloured(label, palette) for label in labels])
+        image = cv2.imread(item["data_samples"].img_path)
+        rows.append([image, *(coloured(label, palette) for label in labels)])
     return rows
 
 
-def compose(rows: list[list[np.ndarray]], width: int) -> np.ndarray:
+def source_pictures(cfg: Config, args: argparse.Namespace) -> list[list[np.ndarray]]:
+    """Return the pictures of each row in the order of ``SOURCE_TITLES``, (H, W, 3) uint8 BGR."""
+    source, _ = domain_names(cfg)
+    images = unlabelled(cfg.train_dataloader.dataset.sources[source], "the source")
+    rows = []
+    for index in spread(len(images), args.rows):
+        path = image_info(images, index)["img_path"]
+        translated = args.translated / png_name(path, images.data_prefix["img_path"])
+        rows.append([cv2.imread(path), cv2.imread(str(translated))])
+    return rows
+
+
+def compose(rows: list[list[np.ndarray]], titles: Sequence[str], width: int) -> np.ndarray:
     """Return the sheet: all pictures ``width`` pixels wide, titles above."""
-    height = round(width * rows[0][2].shape[0] / rows[0][2].shape[1])
-    line = np.full((CAPTION, len(TITLES) * (width + GAP) - GAP, 3), 255, np.uint8)
-    for column, title in enumerate(TITLES):
+    image = rows[0][-LABELS - 1]
+    height = round(width * image.shape[0] / image.shape[1])
+    line = np.full((CAPTION, len(titles) * (width + GAP) - GAP, 3), 255, np.uint8)
+    for column, title in enumerate(titles):
         place = (column * (width + GAP) + 2, CAPTION - 5)
         cv2.putText(line, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     lines = [line]
@@ -91,9 +101,11 @@ def compose(rows: list[list[np.ndarray]], width: int) -> np.ndarray:
         for column, picture in enumerate(row):
             left = column * (width + GAP)
             # Labels have sharp edges.
-            way = cv2.INTER_NEAREST if column > 2 else cv2.INTER_AREA
+            sharp = column >= len(titles) - LABELS
             line[:height, left : left + width] = cv2.resize(
-                picture, (width, height), interpolation=way
+                picture,
+                (width, height),
+                interpolation=cv2.INTER_NEAREST if sharp else cv2.INTER_AREA,
             )
         lines.append(line)
     return np.vstack(lines)
@@ -107,19 +119,23 @@ def main() -> None:
     parser.add_argument("config", help="config of the adaptation")
     parser.add_argument("checkpoint", type=Path, help="its checkpoint: predictions after")
     parser.add_argument("--before", type=Path, required=True, help="checkpoint without adaptation")
-    parser.add_argument(
-        "--translated", type=Path, required=True, help="folder of a translate stage"
-    )
+    parser.add_argument("--before-config", help="config of that checkpoint; default: CONFIG")
+    parser.add_argument("--translated", type=Path, help="folder of a translate stage")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--width", type=int, default=192, help="of each picture, in pixels")
     parser.add_argument("--out", type=Path, default=Path("adaptation.jpg"))
     args = parser.parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg, titles = Config.fromfile(args.config), TITLES
     scope = cfg.get("default_scope", "mmseg")
     import_host(scope)
     try:
         with DefaultScope.overwrite_default_scope(scope):
-            sheet = compose(pictures(cfg, args), args.width)
+            rows = target_pictures(cfg, args)
+            if args.translated:
+                titles = SOURCE_TITLES + TITLES
+                pairs = zip(source_pictures(cfg, args), rows, strict=True)
+                rows = [left + right for left, right in pairs]
+            sheet = compose(rows, titles, args.width)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     content = cv2.imencode(args.out.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]

@@ -13,6 +13,8 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+STEP_HEADS = ("parameters", "step", "parts", "parts / step", "memory")
+
 
 def best_times(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """Return the shortest of several runs of each call, in seconds.
@@ -92,9 +94,6 @@ def step_arguments(
         print(added_memory(**json.loads(args.cell)))
         sys.exit()
     return args
-
-
-STEP_HEADS = ("parameters", "step", "parts", "parts / step", "memory")
 
 
 def step_cells(

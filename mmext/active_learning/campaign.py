@@ -87,6 +87,11 @@ class Campaign:
         for image in self.pool.labeled():
             self.pool.hashes.setdefault(image, self.source.annotation_hash(image))
 
+    def count_boxes(self) -> int:
+        """Return how many boxes the labelled images have: what labelling them has cost."""
+        labeled = self.pool.labeled()
+        return sum(len(self.source.info(image).get("instances", ())) for image in labeled)
+
     def has_labels(self) -> bool:
         """Tell whether all that was selected is labelled; write what is missing if not."""
         missing = [] if self.oracle else self.pool.missing_labels()

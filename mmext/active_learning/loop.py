@@ -320,7 +320,8 @@ class ActiveLearningLoop(BaseLoop):
         validation = self.runner.val_loop
         metrics = validation.run() if validation is not None else {}
         seconds = time.perf_counter() - self._begin
-        figures = dict(cycle=cycle, labeled=labeled, seconds=seconds, metrics=_plain(metrics))
+        sizes = dict(labeled=labeled, boxes=self.campaign.count_boxes())
+        figures = dict(cycle=cycle, **sizes, seconds=seconds, metrics=_plain(metrics))
         self.pool.history.append(figures)
         self.campaign.save()
         self.position = Position(cycle + 1)

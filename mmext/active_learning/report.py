@@ -10,7 +10,9 @@ from statistics import mean, stdev
 from .pool import Pool
 
 Curve = Mapping[int, Mapping[int, float]]
-"""By number of labelled images, the figure of each seed."""
+"""By number of labelled images, the figure (or the count of boxes) of each seed."""
+Curves = Mapping[tuple[str, str], Curve]
+"""By training and acquisition, a curve."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,14 @@ class Run:
         acquisition: What selects.
         seed: Seed.
         figures: The metric by number of labelled images.
+        boxes: How many boxes these images have.
     """
 
     training: str
     acquisition: str
     seed: int
     figures: Mapping[int, float]
+    boxes: Mapping[int, int]
 
 
 def read_run(folder: Path, metric: str | None = None) -> tuple[Run, str]:
@@ -52,9 +56,11 @@ def read_run(folder: Path, metric: str | None = None) -> tuple[Run, str]:
             f"Expected a campaign with finished cycles{f'; it has {names}' if names else ''}."
         )
     metric = metric or names[0]
-    figures = {e["labeled"]: e["metrics"][metric] for e in measured if metric in e["metrics"]}
+    measured = [entry for entry in measured if metric in entry["metrics"]]
+    figures = {entry["labeled"]: entry["metrics"][metric] for entry in measured}
+    boxes = {entry["labeled"]: entry["boxes"] for entry in measured}
     recipe = pool.recipe
-    return Run(_training(recipe), _acquisition(recipe), pool.seed, figures), metric
+    return Run(_training(recipe), _acquisition(recipe), pool.seed, figures, boxes), metric
 
 
 def _training(recipe: Mapping) -> str:
@@ -70,27 +76,29 @@ def _acquisition(recipe: Mapping) -> str:
     return name + (f" ({', '.join(f'{k}={v}' for k, v in settings.items())})" if settings else "")
 
 
-def group(runs: Iterable[Run]) -> dict[tuple[str, str], dict[int, dict[int, float]]]:
+def group(runs: Iterable[Run]) -> tuple[Curves, Curves]:
     """Group runs by training and acquisition.
 
     Returns:
-        For each pair its curve.
+        The curves of the metric, and the counts of boxes in the same form.
 
     Raises:
         ValueError: Two runs have the same training, acquisition and seed.
     """
-    found: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
+    figures: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
+    boxes: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
     for run in runs:
-        curve = found.setdefault((run.training, run.acquisition), {})
+        key = run.training, run.acquisition
         for labeled, figure in run.figures.items():
-            seeds = curve.setdefault(labeled, {})
+            seeds = figures.setdefault(key, {}).setdefault(labeled, {})
             if run.seed in seeds:
                 raise ValueError(
                     f"two campaigns are {run.training}, {run.acquisition}, seed {run.seed}. Give "
                     "each campaign once, and another randomness.seed to repetitions."
                 )
             seeds[run.seed] = figure
-    return found
+            boxes.setdefault(key, {}).setdefault(labeled, {})[run.seed] = run.boxes[labeled]
+    return figures, boxes
 
 
 def difference(ours: Curve, theirs: Curve) -> Curve:
@@ -103,7 +111,7 @@ def difference(ours: Curve, theirs: Curve) -> Curve:
     return {labeled: seeds for labeled, seeds in both.items() if seeds}
 
 
-def gains(curves: Mapping[tuple[str, str], Curve]) -> list[tuple[str, str, Curve]]:
+def gains(curves: Curves) -> list[tuple[str, str, Curve]]:
     """Separate what training gains from what selection gains.
 
     Args:
@@ -135,44 +143,51 @@ def spread(figures: Sequence[float]) -> tuple[float, float]:
     return mean(figures), stdev(figures) if len(figures) > 1 else 0.0
 
 
-def markdown(curves: Mapping[tuple[str, str], Curve], metric: str) -> str:
-    """Return the tables: figures, then what gains what, in points (hundredths)."""
+def markdown(curves: Curves, boxes: Curves, metric: str) -> str:
+    """Return the tables: figures in points (hundredths), boxes, then what gains what in points."""
     labeled = sorted({count for curve in curves.values() for count in curve})
     head = " | ".join(map(str, labeled))
     lines = [f"`{metric}` in points by labelled images, mean ± standard deviation over seeds.", ""]
     lines += [f"| training | selection | {head} | seeds |", "|---" * (len(labeled) + 3) + "|"]
     for (training, acquisition), curve in curves.items():
         seeds = max(len(figures) for figures in curve.values())
-        lines.append(f"| {training} | {acquisition} | {_cells(curve, labeled)} | {seeds} |")
+        cells = _cells(curve, labeled, "{:.1f}", 100)
+        lines.append(f"| {training} | {acquisition} | {cells} | {seeds} |")
+    lines += ["", "Boxes in the labelled images.", ""]
+    lines += [f"| training | selection | {head} |", "|---" * (len(labeled) + 2) + "|"]
+    for (training, acquisition), curve in boxes.items():
+        lines.append(f"| {training} | {acquisition} | {_cells(curve, labeled, '{:.0f}')} |")
     rows = gains(curves)
     if rows:
         lines += ["", "What gains over what, seed by seed; the first row of a training with random"]
         lines += ["selection is what the others are compared with.", ""]
         lines += [f"| gain of | comparison | {head} |", "|---" * (len(labeled) + 2) + "|"]
-        signed = [f"| {k} | {name} | {_cells(row, labeled, '+')} |" for k, name, row in rows]
-        lines += signed
+        for kind, name, row in rows:
+            lines.append(f"| {kind} | {name} | {_cells(row, labeled, '{:+.1f}', 100)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cells(curve: Curve, labeled: Sequence[int], sign: str = "") -> str:
+def _cells(curve: Curve, labeled: Sequence[int], form: str, scale: int = 1) -> str:
     cells = []
     for count in labeled:
         if count not in curve:
             cells.append("")
             continue
         middle, deviation = spread(list(curve[count].values()))
-        cell = f"{100 * middle:{sign}.1f}"
-        cells.append(cell + (f" ± {100 * deviation:.1f}" if len(curve[count]) > 1 else ""))
+        deviation = form.format(scale * deviation).lstrip("+")
+        band = f" ± {deviation}" if len(curve[count]) > 1 else ""
+        cells.append(form.format(scale * middle) + band)
     return " | ".join(cells)
 
 
-def table(curves: Mapping[tuple[str, str], Curve]) -> str:
-    """Return all figures as csv: training, selection, labeled, seed, figure."""
+def table(curves: Curves, boxes: Curves) -> str:
+    """Return all figures as csv: training, selection, labeled, boxes, seed, figure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["training", "selection", "labeled", "seed", "figure"])
+    writer.writerow(["training", "selection", "labeled", "boxes", "seed", "figure"])
     for (training, acquisition), curve in curves.items():
         for labeled, seeds in sorted(curve.items()):
             for seed, figure in sorted(seeds.items()):
-                writer.writerow([training, acquisition, labeled, seed, figure])
+                count = boxes[training, acquisition][labeled][seed]
+                writer.writerow([training, acquisition, labeled, count, seed, figure])
     return text.getvalue()

@@ -11,7 +11,7 @@ RESULTS_FILE = "active_learning.csv"
 
 
 def write_results(folder: str | Path, history: Sequence[Mapping]) -> Path:
-    """Write ``active_learning.csv``: cycle, labelled images, every metric, seconds.
+    """Write ``active_learning.csv``: cycle, labelled images, their boxes, metrics, seconds.
 
     Args:
         folder: Work directory.
@@ -23,10 +23,11 @@ def write_results(folder: str | Path, history: Sequence[Mapping]) -> Path:
     metrics = list(dict.fromkeys(name for entry in history for name in entry["metrics"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["cycle", "labeled", *metrics, "seconds"])
+    writer.writerow(["cycle", "labeled", "boxes", *metrics, "seconds"])
     for entry in history:
         figures = [entry["metrics"].get(name, "") for name in metrics]
-        writer.writerow([entry["cycle"], entry["labeled"], *figures, round(entry["seconds"], 1)])
+        sizes = [entry[name] for name in ("cycle", "labeled", "boxes")]
+        writer.writerow([*sizes, *figures, round(entry["seconds"], 1)])
     path = Path(folder) / RESULTS_FILE
     write_file(path, text.getvalue())
     return path

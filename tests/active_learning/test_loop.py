@@ -83,6 +83,7 @@ def test_a_campaign_of_plain_training(pool_data, tmp_path, request):
     assert sorted(second) == loop.pool.labeled()
     rows = list(csv.DictReader((tmp_path / "active_learning.csv").open()))
     assert [row["labeled"] for row in rows] == ["4", "7"]
+    assert [row["boxes"] for row in rows] == ["8", "14"]  # two in each image
     assert all(float(row["seconds"]) > 0 and float(row["coco/bbox_mAP"]) >= 0 for row in rows)
     assert (tmp_path / "cycle_0.pth").is_file()
     assert (tmp_path / "last_checkpoint").read_text().endswith("cycle_1.pth")

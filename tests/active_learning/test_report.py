@@ -18,7 +18,8 @@ def write_run(folder: Path, selection: str, seed: int, figures: list[float], pha
     pool = Pool(["a.png"], seed=seed, recipe=recipe)
     for cycle, figure in enumerate(figures):
         metrics = {"coco/bbox_mAP": figure, "other": 1.0}
-        entry = dict(cycle=cycle, labeled=10 + 5 * cycle, seconds=1.0, metrics=metrics)
+        sizes = dict(labeled=10 + 5 * cycle, boxes=30 + 20 * cycle + seed)
+        entry = dict(cycle=cycle, **sizes, seconds=1.0, metrics=metrics)
         pool.history.append(entry)
     folder.mkdir()
     pool.save(folder)
@@ -38,7 +39,7 @@ def folders(tmp_path):
 
 
 def test_separates_training_from_selection(folders):
-    curves = group(read_run(folder)[0] for folder in folders)
+    curves, boxes = group(read_run(folder)[0] for folder in folders)
     rows = {(what, name): row for what, name, row in gains(curves)}
     training = rows["training", "MIAODRetinaHead, 7 phases - RetinaHead, Random"]
     assert training[10] == {0: pytest.approx(0.2)}
@@ -49,9 +50,10 @@ def test_separates_training_from_selection(folders):
         0: pytest.approx(0.05)
     }
     assert len(rows) == 3
-    text = markdown(curves, "coco/bbox_mAP")
+    text = markdown(curves, boxes, "coco/bbox_mAP")
     assert "| RetinaHead | Random | 15.0 ± 7.1 | 30.0 ± 14.1 | 2 |" in text
     assert "| selection | RetinaHead: Entropy - Random | +0.0 ± 0.0 | +6.0 ± 1.4 |" in text
+    assert "| RetinaHead | Entropy | 30 ± 1 | 50 ± 1 |" in text
 
 
 def test_refuses_doubled_runs_and_unknown_metrics(folders, tmp_path):
@@ -66,5 +68,7 @@ def test_refuses_doubled_runs_and_unknown_metrics(folders, tmp_path):
 def test_tool_writes_tables_and_curves(folders, tmp_path, load_al_tool, capsys):
     load_al_tool("al_report").main([*map(str, folders), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out.strip() == (tmp_path / "out" / "report.md").read_text().strip()
-    assert len((tmp_path / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 6
+    lines = (tmp_path / "out" / "curves.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 6
+    assert "RetinaHead,Entropy,15,51,1,0.47" in lines
     assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000

@@ -44,7 +44,7 @@ def test_draws_a_row_per_campaign(tool, campaign, monkeypatch, tmp_path):
         tool.main()
         height, width = cv2.imread(str(out)).shape[:2]
         assert width == 484
-        assert height == pytest.approx(159.5 * len(campaigns), abs=1)
+        assert height == pytest.approx(170.5 * len(campaigns), abs=1)
 
 
 def test_an_unknown_cycle_is_named(tool, campaign, monkeypatch, tmp_path):

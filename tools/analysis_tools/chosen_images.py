@@ -93,13 +93,13 @@ def draw_image(axes: Axes, info: dict, score: float | None) -> None:
         box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="#ffe14d")
         axes.add_patch(box)
     if score is not None:
-        axes.set_title(f"{score:.3g}", y=-0.14, fontsize=8)
+        axes.set_title(f"{score:.3g}", y=-0.17, fontsize=8)
 
 
 def draw(choices: list[Choice], out: Path) -> None:
     """Draw a row per campaign."""
     columns = max(len(choice.shown) for choice in choices)
-    figure = plt.figure(figsize=(1.1 * columns, 1.45 * len(choices)), layout="constrained")
+    figure = plt.figure(figsize=(1.1 * columns, 1.55 * len(choices)), layout="constrained")
     for part, choice in zip(
         np.atleast_1d(figure.subfigures(len(choices), 1)), choices, strict=True
     ):

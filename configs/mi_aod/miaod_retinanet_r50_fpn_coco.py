@@ -27,4 +27,4 @@ train_cfg = dict(
     scoring=dict(subset=0.2),
 )
 # The end of each cycle is kept as well; these are to go on from.
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

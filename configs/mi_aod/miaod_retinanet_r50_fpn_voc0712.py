@@ -15,4 +15,4 @@ _base_ = [
 
 train_cfg = dict(cycles=7, budget=dict(initial=827, step=413))
 # The end of each cycle is kept as well; these are to go on from.
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

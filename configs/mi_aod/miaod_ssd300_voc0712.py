@@ -16,4 +16,4 @@ _base_ = [
 
 train_cfg = dict(cycles=10, budget=dict(initial=1000, step=1000))
 # The end of each cycle is kept as well; these are to go on from.
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

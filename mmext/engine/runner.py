@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed, master_only
+from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner as MMEngineRunner
@@ -19,13 +20,14 @@ from mmext.checkpoints import install_safe_loading
 from mmext.registry import RUNNERS
 
 from .preflight import check_datasets, explain_unknown_type
+from .resume import newest_checkpoint
 
 _DDP = "MMDistributedDataParallel"
 
 
 @RUNNERS.register_module()
 class Runner(MMEngineRunner):
-    """mmengine's runner with five differences.
+    """mmengine's runner with six differences.
 
     * The files and classes that ``cfg`` names are checked before anything is loaded
       (:mod:`mmext.engine.preflight`).
@@ -37,6 +39,8 @@ class Runner(MMEngineRunner):
     * Checkpoints are written to a temporary file and renamed, so that a run that is stopped while
       writing keeps the one before. They have the names of the plain model, also where several parts
       of it are wrapped for several processes.
+    * A run that was killed at any moment can be resumed: two checkpoints are kept at least, and one
+      is found also where ``last_checkpoint`` does not name it.
     """
 
     # True while a checkpoint must fit the model exactly; else it is a start for fine-tuning.
@@ -101,6 +105,31 @@ class Runner(MMEngineRunner):
         check_datasets(self.cfg, ("test",))
         with explain_unknown_type(self.cfg):
             return super().test()
+
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Register hooks, of which those that save keep two checkpoints at least.
+
+        mmengine removes the oldest before it writes the newest: with one, a run that is killed
+        between the two would have none.
+        """
+        super().register_hooks(*args, **kwargs)
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and hook.max_keep_ckpts == 1:
+                hook.max_keep_ckpts = 2
+                self.logger.info(
+                    "CheckpointHook: max_keep_ckpts=1 would leave nothing to resume from if the "
+                    "run was killed while saving; two checkpoints are kept"
+                )
+
+    def load_or_resume(self) -> None:
+        """Load or resume as mmengine does, with what :func:`newest_checkpoint` finds."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = newest_checkpoint(self.work_dir)
+            if self._load_from is None:
+                self.logger.info(f"no checkpoint in {self.work_dir}: the training begins anew")
+                return
+            self.logger.info(f"resuming from {self._load_from}")
+        super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Resume; the checkpoint has to fit the model exactly."""

@@ -72,6 +72,54 @@ def test_resume_continues(trained, config, request):
     assert runner.iter == 5
 
 
+@pytest.mark.parametrize("pointer", ["", "/moved/from/here/iter_3.pth", None])
+def test_resume_finds_what_last_checkpoint_does_not_name(trained, config, request, pointer):
+    """Killed while it was written, moved with the folder, or killed before it was written."""
+    named = trained.parent / "last_checkpoint"
+    named.unlink()
+    if pointer is not None:
+        named.write_text(pointer)
+    older = trained.with_name("iter_1.pth")
+    older.write_bytes(b"")
+    os.utime(older, (0, 0))
+    trained.with_name("initial_weights.pth").write_bytes(b"newer, and no checkpoint of a run")
+    config.train_cfg.max_iters = 5
+    config.resume = True
+    runner = build(config, f"{request.node.name}_resumed")
+    runner.train()
+    assert runner.cfg.get("load_from") is None
+    assert (runner.iter, Path(runner._load_from)) == (5, trained)
+
+
+def test_killed_while_saving_has_the_one_before(config, request, monkeypatch):
+    """Also where the config keeps one checkpoint, which mmengine removes first."""
+    config.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=1)
+    config.train_cfg.max_iters = 4
+    runner = build(config, request.node.name)
+
+    def killed(checkpoint, filename, **kwargs):
+        if "iter_3" in filename:
+            raise KeyboardInterrupt
+        torch.save(checkpoint, filename)
+
+    monkeypatch.setattr("mmengine.runner.runner.save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    monkeypatch.undo()
+    config.resume = True
+    resumed = build(config, f"{request.node.name}_resumed")
+    resumed.train()
+    assert Path(resumed._load_from).name == "iter_2.pth"
+    assert resumed.iter == 4
+
+
+def test_resume_without_a_checkpoint_begins_anew(config, request):
+    config.resume = True
+    runner = build(config, request.node.name)
+    runner.train()
+    assert runner.iter == config.train_cfg.max_iters
+
+
 def test_test_with_another_models_checkpoint_is_an_error(trained, config, request):
     config.model.backbone.base_channels = 16
     config.model.neck.in_channels = [16, 32, 64, 128]

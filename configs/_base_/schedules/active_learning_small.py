@@ -29,7 +29,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=20),
     # The loop keeps the model of each cycle; these are to go on from.
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=1),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=2),
 )
 log_processor = dict(type="LogProcessor", window_size=20, by_epoch=False)
 randomness = dict(seed=0)

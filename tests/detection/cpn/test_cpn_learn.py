@@ -1,8 +1,9 @@
 """A minute of training on real tiles: better than chance, and the second stage has to help."""
 
 import pytest
+from data_packages import needs_trees
 from mmengine.config import Config
-from tree_training import CONFIGS, needs_packages, short_schedule
+from tree_training import CONFIGS, short_schedule
 
 from mmext.embedded import trees
 from mmext.embedded.coco_chance import chance_ap50
@@ -13,7 +14,7 @@ MARGIN_OVER_CHANCE = 0.05
 ITERATIONS = 60
 
 
-@needs_packages
+@needs_trees
 @pytest.mark.learn
 def test_learns_trees_and_needs_the_second_stage(tmp_path, monkeypatch):
     import_host("mmdet")

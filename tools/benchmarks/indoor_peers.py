@@ -1,9 +1,10 @@
 """Train small Group-Free-3D and HyperDet3D on rendered rooms, and print one table.
 
 Same data, points, optimiser and epochs for all; HyperDet3D also without one of its two
-hypernetworks and with their weights added. Each is tested on rooms like those that it learnt from
-and on rooms of another style. The last epoch counts. Minutes are those of the processor, over the
-runs that were not interrupted.
+hypernetworks, with their weights added, and with the backbone's features in place of points to
+describe the scene. Each is tested on rooms like those that it learnt from and on rooms of another
+style. The last epoch counts. Minutes are those of the processor, over the runs that were not
+interrupted.
 
     python tools/dataset_converters/rooms.py
     python tools/benchmarks/indoor_peers.py --data rooms --seeds 0 1 2
@@ -34,6 +35,7 @@ METHODS = {
     "hyperdet3d-agnostic": ("hyperdet3d/hyperdet3d", {"model.hyper.fusion": "agnostic"}),
     "hyperdet3d-specific": ("hyperdet3d/hyperdet3d", {"model.hyper.fusion": "specific"}),
     "hyperdet3d-add": ("hyperdet3d/hyperdet3d", {"model.hyper.fusion": "add"}),
+    "hyperdet3d-seeds": ("hyperdet3d/hyperdet3d", {"model.hyper.scene_source": "seeds"}),
 }
 """Method to its config below ``configs`` and what is changed in it."""
 FIGURES = ("mAP_0.25", "mAP_0.50")

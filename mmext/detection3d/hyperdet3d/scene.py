@@ -6,6 +6,44 @@ import torch
 from torch import Tensor, nn
 
 
+class SceneNorm(nn.Module):
+    """Centres and scales descriptions of scenes, each channel by its running mean and variance.
+
+    Rooms look alike to a network that has learnt nothing: what all share is ten times what they
+    differ by, and attention that asks with it gives all scenes the same. A batch norm would help
+    too, but not a batch of one scene, which this learns from as well.
+
+    Args:
+        channels: Of the descriptions.
+        momentum: Share of a batch in the running estimates; the first ones count alike.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.register_buffer("batches", torch.tensor(0))
+
+    def forward(self, scene: Tensor) -> Tensor:
+        """Normalise (B, channels); in training, learn the estimates from them first."""
+        if self.training:
+            self.update(scene.detach())
+        return (scene - self.mean) * (self.variance + 1e-6).rsqrt()
+
+    @torch.no_grad()
+    def update(self, scene: Tensor) -> None:
+        """Move the estimates towards those of (B, channels)."""
+        self.batches += 1
+        share = (1 / self.batches).clamp(min=self.momentum).to(scene.dtype)
+        self.mean.lerp_(scene.mean(0), share)
+        self.variance.lerp_((scene - self.mean).square().mean(0), share)
+
+
 class SceneEncoder(nn.Module):
     """A vector that describes a scene, whatever the order of its points.
 
@@ -31,6 +69,7 @@ class SceneEncoder(nn.Module):
             else nn.Identity()
         )
         self.out = nn.Linear(2 * (128 if in_channels == 3 else in_channels), channels)
+        self.norm = SceneNorm(channels)
 
     def forward(self, points: Tensor) -> Tensor:
         """Describe scenes.
@@ -46,7 +85,7 @@ class SceneEncoder(nn.Module):
             middle, floor = points[..., :2].mean(1), points[..., 2].quantile(0.01, dim=1)
             points = points - torch.cat((middle, floor[:, None]), 1)[:, None]
         features = self.mlp(points)
-        return self.out(torch.cat((features.amax(1), features.mean(1)), -1))
+        return self.norm(self.out(torch.cat((features.amax(1), features.mean(1)), -1)))
 
 
 class SceneAttention(nn.Module):
@@ -77,6 +116,11 @@ class SceneAttention(nn.Module):
         self.query = nn.Linear(scene_channels, num_heads * key_channels, bias=False)
         self.key = nn.Linear(channels, num_heads * key_channels, bias=False)
         self.value = nn.Linear(channels, num_heads * channels, bias=False)
+        # Scenes have channels of size 1, embeddings a length of 1. This gives queries and keys
+        # channels of size 1, so that scenes ask for different things from the start.
+        nn.init.normal_(self.query.weight, std=1 / math.sqrt(scene_channels))
+        nn.init.normal_(self.key.weight)
+        nn.init.normal_(self.value.weight, std=1 / math.sqrt(channels))
 
     def forward(self, scene: Tensor) -> tuple[Tensor, Tensor]:
         """Ask.

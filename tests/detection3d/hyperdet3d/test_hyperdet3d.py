@@ -7,7 +7,7 @@ from tiny_rooms import tiny_detector, tiny_scenes
 from mmext.detection3d import HyperDet3D
 from mmext.detection3d.hyperdet3d.generator import WeightGenerator
 from mmext.detection3d.hyperdet3d.hypernetwork import FUSIONS, SceneHypernetwork
-from mmext.detection3d.hyperdet3d.scene import SceneAttention, SceneEncoder
+from mmext.detection3d.hyperdet3d.scene import SceneAttention, SceneEncoder, SceneNorm
 
 SMALL = dict(scene_channels=8, embed_channels=6, hidden_channels=5, num_specific=4, key_channels=4)
 WHOLE = dict(block_diagonal=False)
@@ -93,7 +93,7 @@ def test_scenes_of_a_batch_are_their_own(name):
 
 @pytest.mark.parametrize("in_channels", [3, 7])
 def test_scene_is_the_same_in_any_order(in_channels):
-    encoder = SceneEncoder(8, in_channels).double()
+    encoder = SceneEncoder(8, in_channels).double().eval()
     points = torch.rand(2, 50, in_channels, dtype=torch.float64)
     shuffled = points[:, torch.randperm(50)]
     torch.testing.assert_close(encoder(points), encoder(shuffled), rtol=0, atol=1e-12)
@@ -101,9 +101,42 @@ def test_scene_is_the_same_in_any_order(in_channels):
 
 
 def test_scene_does_not_depend_on_the_origin():
-    encoder, points = SceneEncoder(8).double(), torch.rand(1, 50, 3, dtype=torch.float64)
+    encoder, points = SceneEncoder(8).double().eval(), torch.rand(1, 50, 3, dtype=torch.float64)
     moved = points + torch.tensor([3.0, -2.0, 5.0])
     torch.testing.assert_close(encoder(points), encoder(moved), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_scenes_are_centred_and_scaled(batch):
+    norm = SceneNorm(3).double()
+    scenes = torch.randn(400, 3, dtype=torch.float64) * torch.tensor([0.02, 1.0, 5.0]) + 7
+    for part in scenes.split(batch):
+        norm(part)
+    out = norm.eval()(scenes)
+    assert (out.mean(0).abs() < 1).all()
+    assert ((out.std(0) > 0.5) & (out.std(0) < 2)).all()
+    torch.testing.assert_close(norm(scenes[:1]), out[:1])
+    assert norm.batches == 400 // batch
+
+
+def test_first_batches_count_alike():
+    norm, scenes = SceneNorm(2, momentum=0.1).double(), torch.randn(5, 1, 2).double()
+    for scene in scenes:
+        norm(scene)
+    torch.testing.assert_close(norm.mean, scenes.mean((0, 1)))
+
+
+def test_untrained_scenes_ask_for_different_things():
+    """What all rooms have in common does not decide: with it, attention is the same for all."""
+    encoder = SceneEncoder(64)
+    attention = SceneAttention(64, 32, 16, num_heads=4, key_channels=16, temperature=1.0)
+    size = torch.tensor([4.0, 4.0, 2.5]) * (1 + torch.rand(64, 1, 3))
+    rooms = torch.rand(64, 200, 3) * size
+    for batch in rooms.split(8):
+        encoder(batch)
+    weights = attention(encoder.eval()(rooms))[1]
+    assert weights.std(0).mean() > 0.5 / 16
+    assert 0.7 < (torch.special.entr(weights).sum(-1) / torch.tensor(16).log()).mean() < 0.95
 
 
 def test_attention_by_hand():

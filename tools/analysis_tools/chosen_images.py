@@ -16,8 +16,6 @@ from pathlib import Path
 import cv2
 import matplotlib
 
-from mmext.files import replacing
-
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,6 +28,7 @@ from mmext.active_learning import Pool
 from mmext.active_learning.data import PoolSource
 from mmext.active_learning.report import read_run
 from mmext.engine import import_host
+from mmext.files import replacing
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,9 @@ def draw_png(
             if found is None or boxes.scores is not None:
                 top = np.nanmax(line, axis=0)
                 x, y = np.nanmean(line[:, :2], axis=0)
-                axes.text(x, y, top[2] + 0.05, caption, color=color, fontsize=7, ha="center")
+                backing = dict(facecolor="white", alpha=0.7, linewidth=0, pad=0.5)
+                place = (x, y, top[2] + 0.05, caption)
+                axes.text(*place, color=color, fontsize=7, ha="center", bbox=backing, zorder=9)
     extent = np.ptp(shown[:, :3], axis=0) if len(shown) else np.ones(3)
     axes.set_box_aspect(np.maximum(extent, 0.1), zoom=1.5)
     axes.set_proj_type("persp", focal_length=0.6)

@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mmext.files import write_file
 
 from .loading import instances_from_boxes
 from .structures import Boxes3D
+
+if TYPE_CHECKING:
+    from mpl_toolkits.mplot3d import Axes3D
 
 INSTALL = "pip install plotly"
 _EDGES = (0, 1, 2, 3, 0, 4, 5, 6, 7, 4)
@@ -142,34 +146,60 @@ def draw_png(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(projection="3d", computed_zorder=False)
+    axes = figure.add_axes((0, 0, 1, 0.95), projection="3d", computed_zorder=False)
     shown = thin_out(points, most_points)
-    axes.scatter(*shown[:, :3].T, c=_point_colors(shown), s=3, linewidths=0, depthshade=False)
+    style = dict(s=3, linewidths=0, depthshade=False, clip_on=False)
+    axes.scatter(*shown[:, :3].T, c=_point_colors(shown), **style)
+    drawn = [shown[:, :3]]
     for boxes in (truth, found):
         if boxes is None:
             continue
         lines, captions = box_lines(boxes.boxes), _captions(boxes, classes)
+        drawn += lines
         for line, caption, label in zip(lines, captions, boxes.labels, strict=True):
             color = _TRUE if boxes.scores is None else class_color(label)
-            axes.plot(*line.T, color=color, linewidth=1.2)
+            axes.plot(*line.T, color=color, linewidth=1.2, clip_on=False)
             if found is None or boxes.scores is not None:
                 top = np.nanmax(line, axis=0)
                 x, y = np.nanmean(line[:, :2], axis=0)
                 backing = dict(facecolor="white", alpha=0.7, linewidth=0, pad=0.5)
                 place = (x, y, top[2] + 0.05, caption)
                 axes.text(*place, color=color, fontsize=7, ha="center", bbox=backing, zorder=9)
-    extent = np.ptp(shown[:, :3], axis=0) if len(shown) else np.ones(3)
-    axes.set_box_aspect(np.maximum(extent, 0.1), zoom=1.5)
     axes.set_proj_type("persp", focal_length=0.6)
     axes.view_init(elevation, azimuth)
     axes.set_axis_off()
+    _fit(axes, np.concatenate(drawn))
     if title:
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=9, y=1.0)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()
+
+
+def _fit(axes: "Axes3D", drawn: np.ndarray) -> None:
+    """Show (K, 3) points at one scale for all axes, as large as they fit into the figure."""
+    from mpl_toolkits.mplot3d.proj3d import proj_transform
+
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(drawn):
+        return
+    middle = (drawn.min(axis=0) + drawn.max(axis=0)) / 2
+    extent = np.maximum(np.ptp(drawn, axis=0), 0.1)
+    axes.set(
+        **{
+            f"{axis}lim": (m - e / 2, m + e / 2)
+            for axis, m, e in zip("xyz", middle, extent, strict=True)
+        }
+    )
+    axes.set_box_aspect(extent)
+    axes.apply_aspect()
+    flat = np.stack(proj_transform(*drawn.T, axes.get_proj())[:2], axis=1)
+    area, origin = axes.figure.bbox, axes.transData.transform((0, 0))
+    needed = np.abs(axes.transData.transform(flat) - origin).max(axis=0)
+    room = np.minimum(origin, (area.width, 0.95 * area.height) - origin)
+    axes.set_box_aspect(extent, zoom=0.97 * (room / needed).min())
 
 
 def draw_html(

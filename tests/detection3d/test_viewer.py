@@ -48,6 +48,19 @@ def test_png():
     assert draw_png(points, CLASSES, BoxSet(Boxes3D([]), np.zeros(0, int)))
 
 
+@pytest.mark.parametrize("size", [(8, 2, 2.5), (2, 9, 2.5), (6, 6, 2), (2, 2, 4)])
+def test_all_of_a_scene_is_in_the_picture(size):
+    rng, corners = np.random.default_rng(0), np.indices((2, 2, 2)).reshape(3, -1).T
+    inside = np.concatenate((rng.random((3000, 3)), np.full((3000, 3), 0.7)), axis=1)
+    red = np.concatenate((corners, np.tile((1, 0, 0), (8, 1))), axis=1)
+    points = np.concatenate((inside, red)) * (*size, 1, 1, 1) + (30, -20, 0, 0, 0, 0)
+    image = cv2.imdecode(np.frombuffer(draw_png(points, ()), np.uint8), cv2.IMREAD_COLOR)
+    found = ((image[..., 2] > 200) & (image[..., 0] < 120)).astype(np.uint8)
+    assert cv2.connectedComponents(found)[0] - 1 == 8
+    rows, columns = np.nonzero(image.min(axis=2) < 250)
+    assert max(np.ptp(rows) / 600, np.ptp(columns) / 800) > 0.7
+
+
 def test_best_boxes_and_colours():
     best = FOUND.best(5, 0.5)
     assert best.labels.tolist() == [0]
